@@ -17,8 +17,6 @@ from typing import Any
 
 from training.errors import InputError
 
-SPLITS = ("primer", "train", "calibration", "test")
-
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
@@ -107,7 +105,9 @@ class RunDirectory:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise InputError(f"run directory {self.root} is in use by another run; wait for it or use --out") from None
+                raise InputError(
+                    f"run directory {self.root} is in use by another run; wait for it or use --out"
+                ) from None
             yield
 
 
@@ -205,7 +205,9 @@ def read_json(path: Path) -> Any:
 
 def content_hash(value: Any) -> str:
     """SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -1,0 +1,196 @@
+"""Train one branch from its spec: resumable, and runnable alone on any machine that has the files.
+
+What is trained is decided by the spec alone. Where it runs, when it is checkpointed and how often it was killed change
+nothing: on a CPU the weights are the same bit for bit.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.batching import Example, encode, micro_batches
+from training.branch_spec import BranchSpec, load_spec, step_indices
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.displacement import Displacement
+from training.errors import InputError
+from training.interruption import Interrupted
+from training.loss import answer_losses, can_share_prefix
+from training.memory import peak_memory, reset_peak_memory
+from training.metrics import append_line, keep_lines
+from training.mixture import Mixture
+from training.model import autocast, choose_trainable, context_length, load_model, load_tokenizer, save_model
+from training.optimisation import clip_gradients, learning_rate, make_optimizer
+from training.run_directory import BranchDirectory, folder_hash, read_json, write_json
+
+
+def train_branch(
+    spec_path: Path,
+    out: Path,
+    device: str,
+    report: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> dict[str, Any]:
+    """Train the branch of ``spec_path`` into the branch directory ``out``; return what ``done.json`` says.
+
+    A finished branch is returned as it is; a started one goes on from its checkpoint. ``report`` is called with the
+    tokens of every step (and once with those of the steps that a checkpoint already holds); ``stopping`` is asked after
+    every step.
+
+    Raises:
+        InputError: files that are not the spec's, data that does not fit, or a loss or gradient that is not finite.
+        Interrupted: ``stopping`` said so; a checkpoint was written.
+    """
+    spec = load_spec(spec_path)
+    paths = BranchDirectory(out)
+    if paths.done.exists() and read_json(paths.done)["spec"] == spec.hash:
+        return read_json(paths.done)
+    if not paths.spec.exists() or paths.spec.resolve() != spec_path.resolve():
+        write_json(paths.spec, spec.model_dump())
+    training = _Training(spec, spec_path.resolve().parent, paths, torch.device(device))
+    training.resume(report)
+    training.run(report, stopping)
+    return training.finish()
+
+
+class _Training:
+    """The state of a running branch."""
+
+    def __init__(self, spec: BranchSpec, spec_folder: Path, paths: BranchDirectory, device: torch.device) -> None:
+        self.spec, self.paths = spec, paths
+        self.start = (spec_folder / spec.start_path).resolve()
+        if folder_hash(self.start) != spec.start:
+            raise InputError(f"{self.start} is not the start of this branch; copy the start the spec was made from")
+        reset_peak_memory()
+        self.model = load_model(self.start, spec.precision, device).train()
+        if spec.settings.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.share_prefix = can_share_prefix(self.model)
+        self.trainable = choose_trainable(self.model, spec.trainable)
+        self.optimizer = make_optimizer(spec.settings, self.trainable.values())
+        self.examples, self.tasks_of_examples = self._encode((spec_folder / spec.mixture_path).resolve())
+        self.displacement = Displacement(self.start, spec.precision, self.trainable, spec.sketch_size, spec.sketch_seed)
+        self.step = self.tokens = self.clipped = 0
+        self.seconds = 0.0
+
+    def _encode(self, folder: Path) -> tuple[list[Example], list[str]]:
+        mixture = Mixture.load(folder)
+        tokenizer = load_tokenizer(self.start)
+        limit = context_length(self.model, self.spec.max_length)
+        examples: list[Example] = []
+        owners: list[str] = []
+        for name, expected in self.spec.tasks.items():
+            task = mixture.task(name)
+            if task.hashes.get(self.spec.split) != expected:
+                raise InputError(
+                    f"task {name!r} in {folder} is not the one this branch was specified for; copy that mixture"
+                )
+            examples += encode(task.rows(self.spec.split), tokenizer, limit, name)
+            owners += [name] * (len(examples) - len(owners))
+        return examples, owners
+
+    def resume(self, report: Callable[[int], None]) -> None:
+        if not self.paths.checkpoint.exists():
+            keep_lines(self.paths.metrics, 0)
+            return
+        kept, position = load_checkpoint(self.paths.checkpoint, self.trainable, self.optimizer)
+        self.step, self.tokens, self.clipped = position["step"], position["tokens"], position["clipped"]
+        self.seconds = position["seconds"]
+        self.displacement.restore(kept)
+        keep_lines(self.paths.metrics, self.step)
+        report(self.tokens)
+
+    def run(self, report: Callable[[int], None], stopping: Callable[[], bool]) -> None:
+        saved = began = time.monotonic()
+        earlier = self.seconds
+        while self.step < self.spec.steps:
+            tokens = self.take_step()
+            self.seconds = earlier + time.monotonic() - began
+            if self.step % self.spec.settings.displacement_every == 0 or self.step == self.spec.steps:
+                self.displacement.measure(self.step, self.trainable)
+            report(tokens)
+            if self.step == self.spec.steps:
+                return
+            stop = stopping()
+            if stop or time.monotonic() - saved > self.spec.settings.checkpoint_seconds:
+                self.save()
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted("the branch was stopped after a checkpoint")
+
+    def take_step(self) -> int:
+        """One optimiser step; returns its tokens."""
+        began = time.monotonic()
+        settings = self.spec.settings
+        indices = step_indices(self.spec, self.step, len(self.examples))
+        chosen = [self.examples[index] for index in indices]
+        answer_tokens = sum(example.answer_tokens for example in chosen)
+        self.optimizer.zero_grad()
+        total = 0.0
+        for batch in micro_batches(chosen, settings.micro_batch_tokens):
+            batch = batch.to(self.model.device)
+            with autocast(self.spec.precision, self.model.device):
+                losses, _ = answer_losses(self.model, batch, self.spec.objective, self.share_prefix)
+            loss = losses.sum() / answer_tokens
+            loss.backward()
+            total += loss.item()
+        rate = learning_rate(settings, self.step, self.spec.steps)
+        norm = self._clip(settings.clip_norm, indices, total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        tokens = sum(map(len, chosen))
+        self.step, self.tokens = self.step + 1, self.tokens + tokens
+        clipped = settings.clip_norm is not None and norm > settings.clip_norm
+        self.clipped += clipped
+        append_line(
+            self.paths.metrics,
+            step=self.step,
+            loss=total,
+            learning_rate=rate,
+            gradient_norm=norm,
+            clipped=clipped,
+            tokens=tokens,
+            answer_tokens=answer_tokens,
+            seconds=round(time.monotonic() - began, 4),
+        )
+        return tokens
+
+    def _clip(self, limit: float | None, indices: list[int], loss: float) -> float:
+        gradients = [parameter.grad for parameter in self.trainable.values() if parameter.grad is not None]
+        norm = clip_gradients(gradients, limit)
+        if not np.isfinite(norm) or not np.isfinite(loss):
+            tasks = ", ".join(sorted({self.tasks_of_examples[index] for index in indices}))
+            raise InputError(
+                f"loss {loss:.4g} with gradient norm {norm:.4g} at step {self.step + 1} on examples of {tasks}; lower "
+                "branch.learning_rate or check those rows"
+            )
+        return norm
+
+    def save(self) -> None:
+        position = {"step": self.step, "tokens": self.tokens, "clipped": self.clipped, "seconds": self.seconds}
+        save_checkpoint(self.paths.checkpoint, self.trainable, self.optimizer, self.displacement.tensors(), position)
+
+    def finish(self) -> dict[str, Any]:
+        save_model(self.model, self.start, self.paths.model)
+        self.displacement.save(self.paths.displacement)
+        done = {
+            "spec": self.spec.hash,
+            "sha256": folder_hash(self.paths.model),
+            "tasks": list(self.spec.tasks),
+            "steps": self.step,
+            "examples": self.spec.examples,
+            "tokens": self.tokens,
+            "clip_rate": self.clipped / self.step,
+            "displacement": self.displacement.norms[-1],
+            "seconds": round(self.seconds, 3),
+            "peak_memory_bytes": peak_memory(),
+            "shared_prefix": self.share_prefix,
+            "device": str(self.model.device),
+        }
+        write_json(self.paths.done, done)
+        self.paths.checkpoint.unlink(missing_ok=True)
+        return done

@@ -1,0 +1,309 @@
+"""Recipes: what a run does, as pydantic models read from TOML. An unknown key is an error, never ignored."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from training.errors import InputError
+
+RECIPES = Path(__file__).parent / "recipes"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+
+
+class Settings(BaseModel):
+    """Base of every recipe table: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def checked_name(name: str) -> str:
+    """Return ``name`` when it can be a file name everywhere.
+
+    Raises:
+        ValueError: it is a path, is too long, or holds characters outside letters, digits, dot, dash and underscore.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no usable name: take letters, digits, '.', '-', '_' (1 to 80, no path)")
+    return name
+
+
+class ReasoningGymTask(Settings):
+    """A task of the reasoning_gym package, by generator name and parameters."""
+
+    source: Literal["reasoning_gym"]
+    dataset: str
+    parameters: dict[str, Any] = {}
+    name: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_defaults_to_the_generator(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "dataset" in value:
+            return {"name": value["dataset"], **value}
+        return value
+
+    _check = field_validator("name")(checked_name)
+
+
+class FileTask(Settings):
+    """One JSONL or Parquet file (or a glob or folder of them: one task each) with ``messages`` or prompt/response columns."""
+
+    source: Literal["file"]
+    path: str
+    test_path: str | None = None
+    name: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _usable(cls, name: str | None) -> str | None:
+        return None if name is None else checked_name(name)
+
+
+class DatasetsTask(Settings):
+    """Anything ``datasets.load_dataset(path, configuration, split=split)`` loads (``pip install merit-lab[datasets]``)."""
+
+    source: Literal["datasets"]
+    path: str
+    configuration: str | None = None
+    split: str = "train"
+    name: str
+
+    _check = field_validator("name")(checked_name)
+
+
+def _source_of(value: Any) -> str:
+    return (
+        value.get("source", "file" if "path" in value else "reasoning_gym") if isinstance(value, dict) else value.source
+    )
+
+
+TaskSource = Annotated[
+    Annotated[ReasoningGymTask, Tag("reasoning_gym")]
+    | Annotated[FileTask, Tag("file")]
+    | Annotated[DatasetsTask, Tag("datasets")],
+    Discriminator(_source_of),
+]
+
+
+def _spelled_out(value: Any) -> Any:
+    """``"reasoning_gym:gcd"`` and ``"data/*.jsonl"`` are short for the tables they name."""
+    if not isinstance(value, str):
+        return {"source": _source_of(value), **value} if isinstance(value, dict) else value
+    if value.startswith("reasoning_gym:"):
+        return {"source": "reasoning_gym", "dataset": value.removeprefix("reasoning_gym:")}
+    return {"source": "file", "path": value}
+
+
+class MixtureSettings(Settings):
+    """Which tasks, and how many items of each go to which split; no question is in two splits."""
+
+    tasks: list[TaskSource]
+    outside: list[TaskSource] = []
+    train: int | Literal["all"] = "all"
+    primer: int = Field(default=0, ge=0)
+    calibration: int = Field(default=32, ge=2)
+    test: int = Field(default=32, ge=1)
+
+    @field_validator("tasks", "outside", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        return [_spelled_out(entry) for entry in value] if isinstance(value, list) else value
+
+
+class StartSettings(Settings):
+    """Where every arm begins: the model, what of it is trained, its loss and its arithmetic.
+
+    ``squared-error`` is half the squared distance of the logits from the one-hot target: with a linear head it makes the
+    language model a linear regression, on which the theory is exact.
+    """
+
+    model: str = "smollm2-135m"
+    trainable: list[str] = ["*"]
+    objective: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    precision: Literal["auto", "bf16-autocast", "float32", "float64"] = "auto"
+    max_length: int | None = Field(default=None, ge=8)
+
+    @property
+    def hub_id(self) -> str | None:
+        """The model's name on the hub, unless it is a local folder or an embedded one."""
+        return self.model if "/" in self.model and not Path(self.model).exists() else None
+
+
+class BranchSettings(Settings):
+    """How a branch is trained; ``batch_size`` counts examples per optimiser step, whatever fits in a micro-batch."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-4, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    final_fraction: float = Field(default=0.1, ge=0, le=1)
+    epochs: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=16, ge=1)
+    micro_batch_tokens: int = Field(default=1024, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    gradient_checkpointing: bool = False
+    displacement_every: int = Field(default=10, ge=1)
+    checkpoint_seconds: float = Field(default=120.0, ge=0)
+
+    @field_validator("clip_norm", mode="before")
+    @classmethod
+    def _none_is_spelled_off(cls, value: Any) -> Any:
+        return None if value == "off" else value
+
+
+class PrimerSettings(Settings):
+    """Overrides of :class:`BranchSettings` for the primer; the slice is ``mixture.primer`` items of every task."""
+
+    epochs: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+
+
+class ConflictSettings(Settings):
+    """How gradients are compressed: a signed sketch, or the paper's every n-th entry (``stride``)."""
+
+    mode: Literal["sketch", "stride"] = "sketch"
+    sketch_size: int = Field(default=65_536, ge=16)
+    group_sketch_size: int = Field(default=4_096, ge=16)
+    stride: int = Field(default=5, ge=1)
+    micro_batch_examples: int = Field(default=4, ge=1)
+
+
+class PartitionSettings(Settings):
+    """The convention of MERIT splits; the matrix follows from the arm (``merit``: cosine, ``raw``: Gram)."""
+
+    centre: Literal["none", "rows", "double"] = "double"
+    cut: Literal["sign", "count", "samples", "tokens"] = "samples"
+    refine: Literal["none", "swap"] = "none"
+    corrected: bool = False
+    resamples: int = Field(default=200, ge=2)
+
+
+class EvaluationSettings(Settings):
+    """What is measured on every model; ``generate`` counts test items per task that are also answered by generation."""
+
+    generate: int = Field(default=16, ge=0)
+    branches: bool = True
+    batch_tokens: int = Field(default=2048, ge=1)
+    bootstrap: int = Field(default=2000, ge=100)
+
+
+class ResourceSettings(Settings):
+    """Worker processes and device; by default one worker per CUDA device, or per core where there is none."""
+
+    workers: int | None = Field(default=None, ge=1)
+    threads: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Recipe(Settings):
+    """One run."""
+
+    seed: int = Field(default=0, ge=0)
+    arms: list[str] = ["base", "start", "joint", "joint-equal-steps-2", "merit-1d", "random-2"]
+    mixture: MixtureSettings
+    start: StartSettings = StartSettings()
+    primer: PrimerSettings = PrimerSettings()
+    conflicts: ConflictSettings = ConflictSettings()
+    partition: PartitionSettings = PartitionSettings()
+    splits: dict[str, list[list[str]]] = {}
+    branch: BranchSettings = BranchSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    resources: ResourceSettings = ResourceSettings()
+
+    @model_validator(mode="after")
+    def _distinct_arms(self) -> Self:
+        for name in self.splits:
+            checked_name(name)
+        repeated = [arm for arm in self.arms if self.arms.count(arm) > 1]
+        if repeated:
+            raise ValueError(f"arm {repeated[0]!r} is listed twice")
+        if not self.arms:
+            raise ValueError("arms is empty; list at least one, such as 'joint'")
+        return self
+
+    def primer_branch(self) -> BranchSettings:
+        """The branch settings of the primer: those of the branches with the primer's overrides."""
+        return self.branch.model_copy(update=self.primer.model_dump(exclude_none=True))
+
+    def to_toml(self) -> str:
+        """The resolved recipe as TOML; reading it back gives an equal recipe."""
+        values = self.model_dump(exclude_none=True)
+        if self.branch.clip_norm is None:
+            values["branch"]["clip_norm"] = "off"
+        return tomli_w.dumps(values)
+
+
+def load_recipe(recipe: str, overrides: list[str]) -> Recipe:
+    """Read a recipe by path, or by the name of one that comes with the package, and apply ``key.path=value`` overrides.
+
+    File paths in the recipe are taken relative to the recipe's own folder.
+
+    Raises:
+        InputError: no such recipe, invalid TOML, an unknown key or a wrong type.
+    """
+    path = RECIPES / f"{recipe}.toml" if (RECIPES / f"{recipe}.toml").exists() else Path(recipe)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        known = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
+        raise InputError(f"no recipe {recipe!r}; give a TOML file or one of: {known}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(values, override)
+    try:
+        parsed = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"recipe {path}: {_first_problem(error)}") from None
+    return _with_paths_from(parsed, path.resolve().parent)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise InputError(f"--set {override!r} is not of the form key.path=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {override!r}: {table!r} is a value, not a table")
+    values[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "recipe"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where}; remove it or correct its spelling"
+    return f"{where}: {message}" + (f" (got {problem['input']!r})" if not isinstance(problem["input"], dict) else "")
+
+
+def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
+    """Make relative paths absolute where they name something below the recipe's folder; hub ids and names stay."""
+
+    def resolved(task: TaskSource) -> TaskSource:
+        if not isinstance(task, FileTask):
+            return task
+        test = None if task.test_path is None else str(folder / task.test_path)
+        return task.model_copy(update={"path": str(folder / task.path), "test_path": test})
+
+    model = folder / recipe.start.model
+    start = recipe.start.model_copy(update={"model": str(model)}) if model.is_dir() else recipe.start
+    tasks, outside = ([resolved(task) for task in group] for group in (recipe.mixture.tasks, recipe.mixture.outside))
+    mixture = recipe.mixture.model_copy(update={"tasks": tasks, "outside": outside})
+    return recipe.model_copy(update={"mixture": mixture, "start": start})

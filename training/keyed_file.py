@@ -1,0 +1,24 @@
+"""NPZ files that carry the key of what they were made from, so that a stage knows whether its output still stands."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.run_directory import replacing
+
+
+def save_keyed(path: Path, key: str, **arrays: Any) -> None:
+    """Write ``arrays`` and ``key`` to ``path``, atomically."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, key=np.array(key), **arrays)
+
+
+def stored_key(path: Path) -> str | None:
+    """The key of the file, or None where there is no readable one: its stage then runs again."""
+    try:
+        with np.load(path) as file:
+            return str(file["key"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,144 @@
+"""Jobs in worker processes of this machine, on one thread each on a CPU, on one CUDA device each where there are any.
+
+Threads that share cores spin against each other: two processes of one thread are far faster than one of two. Workers live
+as long as the run, so that torch and transformers are imported once.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from training.errors import InputError
+from training.interruption import Interrupted
+from training.launch.job import Job
+from training.progress import Progress
+
+POLL_SECONDS = 0.2
+NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/dxg")
+
+_in_worker: dict[str, Any] = {}
+
+
+def _begin_worker(threads: int, devices: Any, messages: Any, stop: Any) -> None:
+    # Ctrl-C reaches the whole process group; only the driver answers it, and workers stop at their next checkpoint.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    _in_worker.update(device=devices.get(), messages=messages, stop=stop)
+
+
+def _run_job(number: int, job: Job) -> Any:
+    messages, stop = _in_worker["messages"], _in_worker["stop"]
+    return job.resolve()(
+        **job.arguments,
+        device=_in_worker["device"],
+        report=lambda tokens: messages.put((number, tokens)),
+        stopping=stop.is_set,
+    )
+
+
+class LocalPool:
+    """A :class:`training.launch.job.Launcher` over worker processes; a context manager that ends them.
+
+    Without a number of ``workers`` there is one per CUDA device, or per core where there is none. ``deadline`` is a value
+    of ``time.monotonic`` after which jobs are stopped.
+
+    Raises:
+        InputError: CUDA is asked for and there is none.
+    """
+
+    def __init__(
+        self, workers: int | None, threads: int, device: str, progress: Progress, deadline: float | None
+    ) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        context = multiprocessing.get_context("spawn")
+        self._messages = context.Queue()
+        self._stop = context.Event()
+        self._progress, self._deadline = progress, deadline
+        devices = context.Queue()
+        available = [] if device == "cpu" else _cuda_devices()
+        if device == "cuda" and not available:
+            raise InputError("resources.device is 'cuda' and no CUDA device is visible; use 'auto' or 'cpu'")
+        workers = workers or len(available) or usable_cores()
+        for index in range(workers):
+            devices.put(available[index % len(available)] if available else "cpu")
+        self._pool = ProcessPoolExecutor(
+            workers, context, initializer=_begin_worker, initargs=(threads, devices, self._messages, self._stop)
+        )
+
+    def __enter__(self) -> "LocalPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._messages.close()
+
+    def run(self, title: str, jobs: list[Job]) -> list[Any]:
+        """Run all jobs; see :class:`training.launch.job.Launcher`.
+
+        Raises:
+            Interrupted: the deadline passed, Ctrl-C was pressed, or a worker process died.
+        """
+        order = sorted(range(len(jobs)), key=lambda number: -jobs[number].tokens)
+        futures = {number: self._pool.submit(_run_job, number, jobs[number]) for number in order}
+        with self._progress.jobs(title, [(job.title, job.tokens) for job in jobs]) as bars, self._stopping_on_error():
+            pending = set(futures.values())
+            while pending:
+                finished, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
+                self._show(bars)
+                self._raise_errors(finished)
+                if self._deadline is not None and time.monotonic() > self._deadline:
+                    raise Interrupted("the time budget is used up")
+                for number, future in futures.items():
+                    if future in finished:
+                        bars.finish(number)
+            self._show(bars)
+        return [futures[number].result() for number in range(len(jobs))]
+
+    @contextlib.contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def _show(self, bars: Any) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                bars.advance(*self._messages.get_nowait())
+
+    @staticmethod
+    def _raise_errors(finished: set[Future[Any]]) -> None:
+        errors = [error for future in finished if (error := future.exception()) is not None]
+        for error in errors:
+            if isinstance(error, BrokenProcessPool):
+                raise Interrupted("a worker process died (killed, or out of memory)") from None
+            raise error
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cuda_devices() -> list[str]:
+    if not any(Path(driver).exists() for driver in NVIDIA_DRIVER):
+        return []  # without importing torch, which costs the driver seconds
+    import torch
+
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]

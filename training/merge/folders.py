@@ -1,0 +1,177 @@
+"""From model folders to a merged model folder that ``from_pretrained`` loads and that says what it is."""
+
+import contextlib
+import errno
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import InputError
+from training.merge.agreement import check_agreement
+from training.merge.linear import Linear
+from training.merge.model_card import model_card
+from training.merge.model_folder import INDEX_FILE, copy_companions, open_model
+from training.merge.provenance import distinct_names, weight_hashes, weights_hash
+from training.merge.safetensors_file import create
+from training.merge.shards import MAX_SHARD_BYTES, index, split_into_shards
+from training.merge.streaming import Operator, merge_tensor
+from training.run_directory import replacing_folder, write_json, write_text
+
+OPERATORS: Mapping[str, Callable[[Sequence[float]], Operator]] = {"linear": Linear}
+THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        sha256: hash over the names and hashes of the weight files written, as ``run_directory.folder_hash``.
+        bytes_read: size of all inputs' tensors in bytes.
+        bytes_written: size of the merged tensors in bytes.
+        seconds: wall time of everything, hashing included.
+        hashing_seconds: wall time of hashing all weight files, inputs and output.
+        tensors: number of tensors written.
+        copied: how many of them were the same bit for bit in all inputs.
+    """
+
+    sha256: str
+    bytes_read: int
+    bytes_written: int
+    seconds: float
+    hashing_seconds: float
+    tensors: int
+    copied: int
+
+
+def merge_folders(
+    operator_name: str,
+    branches: Sequence[Path],
+    weights: Sequence[float],
+    out: Path,
+    *,
+    start: Path | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> MergeReport:
+    """Merge model folders into the folder ``out``, which appears whole or not at all.
+
+    Configuration, tokenizer and chat template are those of the first branch; ``provenance.json`` and a model card are
+    written anew. A merged model that stands at ``out`` is replaced.
+
+    Args:
+        operator_name: a key of ``OPERATORS``.
+        branches: folders of the branches.
+        weights: one weight per branch.
+        out: the folder to write.
+        start: folder of the model all branches began from; read only by operators that need it.
+        provenance: JSON values of the caller, kept under ``context`` in ``provenance.json``. ``base_model`` (a hub
+            name) and ``tasks`` (a list of names per branch) also go to the model card.
+        max_shard_bytes: the most tensor bytes in one weight file, unless one tensor has more.
+
+    Raises:
+        InputError: the inputs cannot be merged, or there is no space; ``out`` is as it was.
+    """
+    began = time.perf_counter()
+    weights = [float(weight) for weight in weights]
+    operator = _operator(operator_name, len(branches), weights)
+    inputs = list(branches)
+    if operator.needs_start:
+        if start is None:
+            raise InputError(
+                f"operator {operator_name!r} needs the model that the branches began from; give its folder"
+            )
+        inputs.append(start)
+    _check_target(out, inputs)
+    names = distinct_names(inputs)
+    # A mistake in the caller's values shows here, before the work.
+    context = json.loads(json.dumps(dict(provenance or {}), allow_nan=False))
+    card = model_card(
+        operator_name,
+        names[: len(branches)],
+        weights,
+        base_model=context.get("base_model"),
+        tasks=context.get("tasks"),
+    )
+
+    with (
+        _no_space_told(out),
+        contextlib.ExitStack() as opened,
+        replacing_folder(out) as folder,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        models = [opened.enter_context(open_model(path)) for path in inputs]
+        check_agreement(inputs, models)
+        shards = split_into_shards(models[0].values(), max_shard_bytes)
+        copied = 0
+        for shard in shards:
+            positions = create(folder / shard.file, shard.tensors)
+            with open(folder / shard.file, "r+b", buffering=0) as file:
+                for name, position in positions.items():
+                    copied += merge_tensor(operator, [model[name] for model in models], file, position, pool)
+        if len(shards) > 1:
+            write_json(folder / INDEX_FILE, index(shards))
+
+        merged = time.perf_counter()
+        read = [[tensor.path for tensor in model.values()] for model in models]
+        *sources, files = weight_hashes([*read, [folder / shard.file for shard in shards]], pool)
+        hashed = time.perf_counter()
+
+        size = sum(tensor.nbytes for tensor in models[0].values())
+        report = MergeReport(
+            sha256=weights_hash(files),
+            bytes_read=size * len(models),
+            bytes_written=size,
+            seconds=hashed - began,
+            hashing_seconds=hashed - merged,
+            tensors=len(models[0]),
+            copied=copied,
+        )
+        described = [{"name": name, "sha256": source} for name, source in zip(names, sources, strict=True)]
+        copy_companions(branches[0], folder)  # first: the branch's own card and provenance are written over
+        write_text(folder / "README.md", card)
+        write_json(
+            folder / "provenance.json",
+            {
+                "operator": operator_name,
+                "weights": weights,
+                "branches": described[: len(branches)],
+                "start": described[-1] if operator.needs_start else None,
+                "output": {**asdict(report), "files": files},
+                "context": context,
+            },
+        )
+    return report
+
+
+def _operator(name: str, branches: int, weights: Sequence[float]) -> Operator:
+    if name not in OPERATORS:
+        raise InputError(f"there is no merge operator {name!r}; choose one of {', '.join(OPERATORS)}")
+    if branches == 0:
+        raise InputError("there is nothing to merge; give at least one branch")
+    if len(weights) != branches:
+        raise InputError(f"there are {len(weights)} weights for {branches} branches; give one weight per branch")
+    return OPERATORS[name](weights)
+
+
+def _check_target(out: Path, inputs: Sequence[Path]) -> None:
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{out} is or holds the input {path} and would be replaced; choose another output folder")
+    replaceable = out.is_dir() and ((out / "provenance.json").is_file() or not any(out.iterdir()))
+    if out.exists() and not replaceable:
+        raise InputError(f"{out} exists and is no merged model; remove it or choose another output folder")
+
+
+@contextlib.contextmanager
+def _no_space_told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"no space left to write {out}; free some or choose another output folder") from None

@@ -1,0 +1,147 @@
+"""The model a run starts from: find it, load it from safetensors, choose what is trained, save it."""
+
+import contextlib
+import fnmatch
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch.nn import Parameter
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from training.embedded_models import EMBEDDED, embedded_model
+from training.errors import InputError
+from training.run_directory import folder_hash, link_or_copy, replacing_folder
+
+COMPANIONS = ("*.json", "*.jinja", "*.model", "*.txt")
+NOT_COMPANIONS = ("*.index.json", "provenance.json")
+
+
+def find_model(name: str) -> Path:
+    """The local folder of a model: embedded by name, a folder, or a hub id (downloaded to the hub's own cache).
+
+    Raises:
+        InputError: nothing of that name, or no safetensors weights in it.
+    """
+    if name in EMBEDDED:
+        return embedded_model(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _download(name)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model {name}: no config.json in {folder}; save it there with save_pretrained")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"model {name}: no .safetensors weights; convert it with save_pretrained (pickles are not read)"
+        )
+    return folder
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", *COMPANIONS]))
+    except Exception as error:  # the hub client raises a dozen types; each means that the model is not to be had
+        known = ", ".join(EMBEDDED)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"model {name!r} is no local folder, not embedded ({known}) and not on the hub: {reason}"
+        ) from None
+
+
+def place_model(source: Path, target: Path) -> None:
+    """Make ``target`` a model folder with the weights and companions of ``source``, linked where possible.
+
+    Nothing happens where the same weights stand already.
+    """
+    if (target / "config.json").exists() and folder_hash(target) == folder_hash(source):
+        return
+    with replacing_folder(target) as folder:
+        for file in sorted(source.iterdir()):
+            if file.is_file() and any(fnmatch.fnmatch(file.name, glob) for glob in ("*.safetensors", *COMPANIONS)):
+                link_or_copy(file, folder / file.name)
+
+
+def weight_dtype(precision: str) -> torch.dtype:
+    """Dtype of weights and optimiser state; autocast changes neither."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn ``auto`` into bf16 autocast where the device computes in bf16, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-autocast" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bf16-autocast" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of every forward pass."""
+    if precision != "bf16-autocast":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def load_model(folder: Path, precision: str, device: torch.device) -> PreTrainedModel:
+    """Load a causal language model in evaluation mode, from safetensors only and without remote code.
+
+    Raises:
+        InputError: the folder does not hold a loadable causal language model.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=weight_dtype(precision), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # damaged files surface as many types; each means that this folder cannot be used
+        raise InputError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # as in load_model
+        raise InputError(f"model folder {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from None
+
+
+def context_length(model: PreTrainedModel, limit: int | None) -> int:
+    """Longest example in tokens: the model's context, or ``limit`` if that is shorter."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(length for length in (context, limit, 2**31) if length is not None)
+
+
+def choose_trainable(model: PreTrainedModel, patterns: Sequence[str]) -> dict[str, Parameter]:
+    """Freeze everything but the parameters whose names match a pattern, and return those by name.
+
+    Raises:
+        InputError: a pattern matches nothing.
+    """
+    parameters = dict(model.named_parameters())
+    for pattern in patterns:
+        if not fnmatch.filter(parameters, pattern):
+            raise InputError(
+                f"start.trainable: {pattern!r} matches no parameter; names look like {next(iter(parameters))!r}"
+            )
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+    return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+
+
+def save_model(model: PreTrainedModel, companions: Path, folder: Path) -> None:
+    """Write weights and configuration to ``folder``, with tokenizer and template taken from the folder ``companions``."""
+    with replacing_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        for pattern in COMPANIONS:
+            for file in companions.glob(pattern):
+                skipped = any(file.match(other) for other in NOT_COMPANIONS)
+                if not skipped and not (temporary / file.name).exists():
+                    shutil.copyfile(file, temporary / file.name)

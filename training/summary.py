@@ -1,0 +1,221 @@
+"""The table that ends a run: every arm with its cost, its loss and what separates it from its controls, if anything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from training.arms import Arm
+from training.branch_spec import BranchSpec
+from training.config import Recipe
+from training.items import Items, load_items
+from training.noise import Interval, MacroLosses
+from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
+from training.seeds import child_generator
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Results of one model: means over the mixture's tasks unless said otherwise.
+
+    Attributes:
+        loss: nats per answer token, mean over tasks (the headline).
+        token_weighted_loss: nats per answer token over all items.
+        accuracy: share of answer tokens that were most likely.
+        exact_match: share of generated answers that are right; None where none was generated.
+        unseen_loss: like ``loss``, over the unseen tasks; None where there are none.
+        unseen_exact_match: like ``exact_match``, over the unseen tasks.
+    """
+
+    loss: float
+    token_weighted_loss: float
+    accuracy: float
+    exact_match: float | None
+    unseen_loss: float | None
+    unseen_exact_match: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRow:
+    """One arm of the table.
+
+    Attributes:
+        arm: its name.
+        branches: number of branches.
+        tokens: training tokens, the primer's included.
+        steps: optimiser steps of its longest branch, without the primer.
+        seconds: training time of all branches together, without the primer.
+        longest_seconds: training time of the longest branch: the wall-clock with a machine for each.
+        displacement: ‖θ - θ⁰‖ of the arm's model, from sketches where it is merged.
+        loss: macro mean loss with its interval over test items.
+        branch_loss: mean loss of the branches, weighted as in the merge.
+        gain: branch_loss minus loss.
+        results: everything else that was measured.
+    """
+
+    arm: str
+    branches: int
+    tokens: int
+    steps: int
+    seconds: float
+    longest_seconds: float
+    displacement: float | None
+    loss: Interval
+    branch_loss: float | None
+    gain: float | None
+    results: Results
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Loss of an arm minus that of a control, on the same test items."""
+
+    arm: str
+    control: str
+    loss: Interval
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say."""
+        if not self.loss.separates_from_zero:
+            return "inside the noise"
+        return "lower" if self.loss.value < 0 else "higher"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run ends with."""
+
+    rows: tuple[ArmRow, ...]
+    differences: tuple[Difference, ...]
+    groups: Mapping[str, Sequence[Sequence[str]]]
+    stage_seconds: Mapping[str, float]
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values for ``summary.json``."""
+        return {
+            "seed": self.seed,
+            "arms": [asdict(row) for row in self.rows],
+            "differences": [asdict(difference) | {"verdict": difference.verdict} for difference in self.differences],
+            "groups": dict(self.groups),
+            "stage_seconds": dict(self.stage_seconds),
+        }
+
+
+def summarise(
+    run: RunDirectory,
+    recipe: Recipe,
+    arms: Sequence[Arm],
+    specs: Mapping[str, Sequence[BranchSpec]],
+    primer: BranchSpec | None,
+    stage_seconds: Mapping[str, float],
+) -> Summary:
+    """Read the evaluations, and write ``evaluation.json`` and ``summary.json``."""
+    models = {arm.name: load_items(run.evaluation(arm.name)) for arm in arms}
+    generator = child_generator(recipe.seed, "bootstrap")
+    losses = MacroLosses(list(models.values()), recipe.evaluation.bootstrap, generator)
+    primer_tokens = 0 if primer is None else read_json(BranchDirectory(run.branch(primer.hash)).done)["tokens"]
+    branch_items = {
+        spec.hash: load_items(run.evaluation(spec.evaluation_name))
+        for branches in specs.values()
+        if len(branches) > 1 and recipe.evaluation.branches
+        for spec in branches
+    }
+    rows = tuple(
+        _row(run, arm, specs[arm.name], primer_tokens, losses.of(number), models[arm.name], branch_items)
+        for number, arm in enumerate(arms)
+    )
+    names = [arm.name for arm in arms]
+    differences = tuple(
+        Difference(arm.name, control, losses.difference(names.index(arm.name), names.index(control)))
+        for arm in arms
+        for control in _controls(arm, specs, names)
+    )
+    groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if len(specs[arm.name]) > 1}
+    summary = Summary(rows, differences, groups, stage_seconds, recipe.seed)
+    evaluated = models | {f"branch-{name}": items for name, items in branch_items.items()}
+    write_json(run.evaluation_summary, {name: _per_task(items) for name, items in evaluated.items()})
+    write_json(run.summary(".json"), summary.as_json())
+    return summary
+
+
+def _row(
+    run: RunDirectory,
+    arm: Arm,
+    specs: Sequence[BranchSpec],
+    primer_tokens: int,
+    loss: Interval,
+    items: Items,
+    branch_items: Mapping[str, Items],
+) -> ArmRow:
+    folders = [BranchDirectory(run.branch(spec.hash)) for spec in specs]
+    done = [read_json(folder.done) for folder in folders]
+    weights = read_json(run.arm(arm.name) / "arm.json")["weights"] if specs else []
+    branch_loss = None
+    if len(specs) > 1 and all(spec.hash in branch_items for spec in specs):
+        measured = [branch_items[spec.hash] for spec in specs]
+        branch_loss = float(np.dot(weights, [branch.task_losses[~branch.outside].mean() for branch in measured]))
+    return ArmRow(
+        arm=arm.name,
+        branches=len(specs),
+        tokens=sum(entry["tokens"] for entry in done) + (0 if arm.untrained == "base" else primer_tokens),
+        steps=max((entry["steps"] for entry in done), default=0),
+        seconds=sum(entry["seconds"] for entry in done),
+        longest_seconds=max((entry["seconds"] for entry in done), default=0.0),
+        displacement=_displacement(folders, weights) if specs else None,
+        loss=loss,
+        branch_loss=branch_loss,
+        gain=None if branch_loss is None else branch_loss - loss.value,
+        results=_results(items),
+    )
+
+
+def _displacement(folders: Sequence[BranchDirectory], weights: Sequence[float]) -> float:
+    ends = []
+    for folder in folders:
+        with np.load(folder.displacement) as file:
+            ends.append((float(file["norms"][-1]), file["sketches"][-1].astype(np.float64)))
+    if len(ends) == 1:
+        return ends[0][0]
+    return float(np.linalg.norm(sum(weight * sketch for weight, (_, sketch) in zip(weights, ends, strict=True))))
+
+
+def _results(items: Items) -> Results:
+    inside, outside = ~items.outside, items.outside
+
+    def mean(values: np.ndarray, chosen: np.ndarray) -> float | None:
+        return float(values[chosen].mean()) if chosen.any() and not np.isnan(values[chosen]).any() else None
+
+    ours = inside[items.task]
+    return Results(
+        loss=float(items.task_losses[inside].mean()),
+        token_weighted_loss=float(items.loss[ours].sum() / items.tokens[ours].sum()),
+        accuracy=float(items.task_accuracy[inside].mean()),
+        exact_match=mean(items.task_match, inside),
+        unseen_loss=mean(items.task_losses, outside),
+        unseen_exact_match=mean(items.task_match, outside),
+    )
+
+
+def _per_task(items: Items) -> dict[str, Any]:
+    matches = [None if np.isnan(match) else float(match) for match in items.task_match]
+    columns = zip(items.tasks, items.outside, items.task_losses, items.task_accuracy, matches, strict=True)
+    return asdict(_results(items)) | {
+        "tasks": {
+            name: {"unseen": bool(outside), "loss": float(loss), "accuracy": float(accuracy), "exact_match": match}
+            for name, outside, loss, accuracy, match in columns
+        }
+    }
+
+
+def _controls(arm: Arm, specs: Mapping[str, Sequence[BranchSpec]], names: Sequence[str]) -> list[str]:
+    """The arms that could refute a claim for ``arm``: plain joint training, as many steps, as many random groups."""
+    if arm.untrained or arm.name == "joint":
+        return ["start"] if arm.name == "joint" and "start" in names else []
+    groups = len(specs[arm.name])
+    same_size = [f"joint-equal-steps-{groups}"]
+    if arm.partition is not None and arm.partition.kind != "random":
+        same_size += [name for name in names if name.startswith(f"random-{groups}")]
+    return [name for name in ("joint", *same_size) if name in names and name != arm.name]
