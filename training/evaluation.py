@@ -95,7 +95,7 @@ def _item_losses(
     return losses.numpy(), correct.numpy()
 
 
-def _generate(model: PreTrainedModel, tokenizer: Any, examples: list[Example]) -> list[str]:
+def _generate(model: Any, tokenizer: Any, examples: list[Example]) -> list[str]:
     """Greedy answers, batched by prompt length."""
     answers = [""] * len(examples)
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt_length)

@@ -1,8 +1,8 @@
 """One streaming pass over a task's calibration examples: micro-batch gradients, compressed as they appear.
 
-Each parameter's gradient is compressed and dropped the moment backward has finished it, so that no full gradient is ever
-held. Micro-batches are random groups of examples, not length buckets: their spread is the sampling noise of the task's
-gradient, from which reliability and error bars follow.
+Each parameter's gradient is compressed and dropped the moment backward has finished it, so that no full gradient is
+ever held. Micro-batches are random groups of examples, not length buckets: their spread is the sampling noise of the
+task's gradient, from which reliability and error bars follow.
 """
 
 from collections import defaultdict
@@ -89,8 +89,8 @@ def task_gradients(
 ) -> TaskGradients:
     """Run the pass over ``groups_of_examples``, lists of indices into ``examples``.
 
-    Micro-batch i is kept in row i mod ``keep``: as many rows as micro-batches for sketches, two for uncompressed strides.
-    ``report`` is called with the tokens of each finished micro-batch, ``stopping`` is asked before each.
+    Micro-batch i is kept in row i mod ``keep``: as many rows as micro-batches for sketches, two for uncompressed
+    strides. ``report`` is called with the tokens of each finished micro-batch, ``stopping`` is asked before each.
 
     Raises:
         InputError: a gradient that is not finite.
@@ -120,7 +120,7 @@ def task_gradients(
         for number, indices in enumerate(groups_of_examples):
             if stopping():
                 raise Interrupted("the gradient pass was stopped")
-            batch = collate([examples[index] for index in indices], list(indices)).to(model.device)
+            batch = collate([examples[index] for index in indices], indices).to(model.device)
             moments.second = moments.fourth = 0.0
             with autocast(precision, model.device):
                 losses, _ = answer_losses(model, batch, objective, share_prefix)

@@ -34,7 +34,8 @@ class Items:
     def per_task(self, values: NDArray[Any], where: Iterable[bool] | None = None) -> NDArray[np.float64]:
         """Sum of ``values`` [n_items] in each task, optionally over the items chosen by ``where``."""
         chosen = slice(None) if where is None else np.asarray(where)
-        return np.bincount(self.task[chosen], weights=values[chosen], minlength=len(self.tasks))
+        weights = np.asarray(values[chosen], dtype=np.float64)
+        return np.bincount(self.task[chosen], weights=weights, minlength=len(self.tasks)).astype(np.float64)
 
     @property
     def task_losses(self) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ def _head_at(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
     soft-capping) still applies.
     """
     head = model.get_output_embeddings()
+    assert head is not None, "a causal language model has an output head"
     selection = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][positions],))
     try:
         yield

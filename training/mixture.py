@@ -1,8 +1,8 @@
 """The mixture: tasks frozen to hashed JSONL, split so that no question is in two splits.
 
-The split is a pure function of seed and question: rows are ordered by SHA-256 of (seed, question), and the first go to the
-test split, the next to calibration, primer and training. Equal questions of different tasks thereby meet in the same split;
-the few that would not are dropped from the later task, and the manifest says how many.
+The split is a pure function of seed and question: rows are ordered by SHA-256 of (seed, question), and the first go
+to the test split, the next to calibration, primer and training. Equal questions of different tasks thereby meet in
+the same split; the few that would not are dropped from the later task, and the manifest says how many.
 """
 
 import hashlib
@@ -100,8 +100,8 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     """Write the mixture to ``folder``; a task already frozen there from the same source and seed is kept as it is.
 
     Raises:
-        InputError: an unknown, empty or duplicate task, too few distinct questions, or a question shared between a task's
-            own training and test files.
+        InputError: an unknown, empty or duplicate task, too few distinct questions, or a question shared between a
+            task's own training and test files.
     """
     inside, outside = _expand(settings.tasks), _expand(settings.outside)
     names = [str(task.name) for task in (*inside, *outside)]
@@ -229,8 +229,8 @@ def _split(
         if len(splits[split]) < (1 if wanted is None else wanted):
             needed = sum(1 if count is None else count for count in plan.values())
             raise InputError(
-                f"task {name!r} has {len(rows) + len(own_test) - conflicting} usable distinct questions and its splits need "
-                f"{needed}; add rows or lower mixture.{split}"
+                f"task {name!r} has {len(rows) + len(own_test) - conflicting} usable distinct questions and its splits "
+                f"need {needed}; add rows or lower mixture.{split}"
             )
     return splits, conflicting
 

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from training.config import Precision
 from training.embedded_models import EMBEDDED, embedded_model
 from training.errors import InputError
 from training.run_directory import folder_hash, link_or_copy, replacing_folder
@@ -70,7 +71,7 @@ def weight_dtype(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: Literal["auto"] | Precision, device: torch.device) -> Precision:
     """Turn ``auto`` into bf16 autocast where the device computes in bf16, else float32."""
     if precision != "auto":
         return precision
@@ -137,7 +138,7 @@ def choose_trainable(model: PreTrainedModel, patterns: Sequence[str]) -> dict[st
 
 
 def save_model(model: PreTrainedModel, companions: Path, folder: Path) -> None:
-    """Write weights and configuration to ``folder``, with tokenizer and template taken from the folder ``companions``."""
+    """Write weights and configuration to ``folder``; tokenizer and template come from the folder ``companions``."""
     with replacing_folder(folder) as temporary:
         model.save_pretrained(temporary)
         for pattern in COMPANIONS:

@@ -55,8 +55,8 @@ def squared_norm(values: Tensor) -> float:
 def clip_gradients(gradients: list[Tensor], limit: float | None) -> float:
     """Scale gradients in place so that their joint norm is at most ``limit``; return the norm before.
 
-    Only rows are summed in the gradient's own dtype, the rest in float64: one fp32 reduction over 10⁸ entries is off by a
-    per cent, and casting every entry costs ten times as much as this.
+    Only rows are summed in the gradient's own dtype, the rest in float64: one fp32 reduction over 10⁸ entries is off
+    by a per cent, and casting every entry costs ten times as much as this.
     """
     norm = math.sqrt(sum(squared_norm(gradient) for gradient in gradients))
     if limit is not None and limit < norm < math.inf:

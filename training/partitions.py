@@ -84,8 +84,7 @@ def _along_axes(
     seed: int,
 ) -> tuple[Partition, dict[str, Any]]:
     estimate = conflicts.estimate
-    cosine = estimate.corrected if settings.corrected else estimate.cosine
-    matrix = estimate.gram if rule.matrix == "gram" else cosine
+    matrix = estimate.gram if rule.matrix == "gram" else estimate.cosine
     cut = partial(
         pca_partition,
         depth=rule.depth,
@@ -111,7 +110,6 @@ def _along_axes(
         "centre": settings.centre,
         "cut": settings.cut,
         "refine": settings.refine,
-        "corrected": settings.corrected,
         "axes": {
             "coordinates": axes.coordinates[:, :shown].tolist(),
             "explained": (variances[:shown] / (variances.sum() or 1.0)).tolist(),

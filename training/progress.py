@@ -1,4 +1,4 @@
-"""What a person sees while a run works: bars with tokens per second and time left on a terminal, else a line per stage."""
+"""What a person sees while a run works: on a terminal bars with tokens/s and time left, else a line per stage."""
 
 import contextlib
 from collections.abc import Iterator

@@ -12,9 +12,23 @@ from training.summary_page import difference_line, markdown, terminal_table
 def publish(summary: Summary, out: Path, console: Console) -> None:
     """Draw the pictures, write ``summary.md`` and print the table."""
     run = RunDirectory(out)
-    pictures: list[tuple[str, str]] = []
-    write_text(run.summary(".md"), markdown(summary, pictures))
+    write_text(run.summary(".md"), markdown(summary, _pictures(summary, run)))
     console.print(terminal_table(summary))
     for difference in summary.differences:
         console.print(difference_line(difference), markup=False, highlight=False)
-    console.print(f"\n{run.summary('.md')}", markup=False)
+    console.print(f"\nThe whole table, its notes and the pictures: {run.summary('.md')}", markup=False, highlight=False)
+
+
+def _pictures(summary: Summary, run: RunDirectory) -> list[tuple[str, str]]:
+    """Captions and paths, relative to the page, of the heat map and the task map of the run's first partition."""
+    if not summary.partitions:
+        return []
+    from figures import conflict_heat_map, task_map
+    from figures.style import save
+
+    along_axes = [rule.name for rule in summary.partitions if rule.kind == "pca"]
+    shown = along_axes[0] if along_axes else summary.partitions[0].name
+    drawn = [("Conflicts between tasks", save(conflict_heat_map.draw(run, shown), run.pictures, "conflict_heat_map"))]
+    if along_axes:
+        drawn.append(("Tasks along the conflict axes", save(task_map.draw(run, shown), run.pictures, "task_map")))
+    return [(caption, str(png.relative_to(run.root))) for caption, (png, _) in drawn]

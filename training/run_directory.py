@@ -1,7 +1,8 @@
 """The run directory: the only interface between stages, and the only module that knows its file names.
 
-Standard library only, so that figures and diagnostics can use it without importing anything heavy. Every write goes to a
-temporary name beside its target and is renamed last: a reader never sees half a file, whenever the writer was killed.
+Standard library only, so that figures and diagnostics can use it without importing anything heavy. Every write goes
+to a temporary name beside its target and is renamed last: a reader never sees half a file, whenever the writer was
+killed.
 """
 
 import contextlib
@@ -148,15 +149,20 @@ class BranchDirectory:
         return self.root / "done.json"
 
 
+def _flush(file: Path) -> None:
+    """Have the file's bytes on the disk before its name, or a power cut could leave the name without them."""
+    with open(file, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file name beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise."""
+    """Yield a temporary name beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -171,6 +177,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.iterdir():
+            _flush(file)
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
@@ -229,7 +237,7 @@ def folder_hash(folder: Path) -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link ``source`` to ``target``, or copy it where links are impossible. Files of a run are never changed in place."""
+    """Hard-link ``source`` to ``target``, or copy it where that is impossible: no file of a run is changed in place."""
     try:
         os.link(source.resolve(), target)
     except OSError:

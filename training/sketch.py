@@ -1,17 +1,18 @@
 """Signed sketches: a linear map from all parameters to k numbers that keeps inner products.
 
-A count sketch with a structured hash (Charikar, Chen and Farach-Colton 2002; the structure is ours). The entries of a tensor
-are cut into blocks of k; every block is rotated by a random offset, multiplied by random signs and added to the k buckets.
-Two entries of one block never collide, two of different blocks do with probability 1/k, and an independent sign per block
-makes the inner product of two sketches unbiased. Offsets and signs follow from (seed, parameter name, block), so a sketch
-does not depend on the order in which gradients arrive, and sketches of different machines can be compared.
+A count sketch with a structured hash (Charikar, Chen and Farach-Colton 2002; the structure is ours). The entries of
+a tensor are cut into blocks of k; every block is rotated by a random offset, multiplied by random signs and added to
+the k buckets. Two entries of one block never collide, two of different blocks do with probability 1/k, and an
+independent sign per block makes the inner product of two sketches unbiased. Offsets and signs follow from (seed,
+parameter name, block), so a sketch does not depend on the order in which gradients arrive, and sketches of different
+machines can be compared.
 
 Heavy tails are why this is not a subsample: in a language model a few RMSNorm entries hold half of a gradient's squared
 norm, and a subsample finds them or misses them, where a sum cannot.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +65,10 @@ class SignedSketch:
         """The sketch [size] of an accumulator."""
         return accumulator[: self.size] + accumulator[self.size :]
 
-    def of(self, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> Tensor:
+    def of(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The sketch [size] of named tensors."""
         accumulator = self.zeros()
-        for name, values in tensors.items() if isinstance(tensors, Mapping) else tensors:
+        for name, values in tensors.items():
             self.add(accumulator, name, values)
         return self.finish(accumulator)
 

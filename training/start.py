@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from training.config import StartSettings
+from training.config import Precision, StartSettings
 from training.run_directory import folder_hash
 
 
@@ -14,7 +13,7 @@ class PlacedModel:
     """A model of a run: hash of its weights, and the arithmetic that ``auto`` stands for on the run's device."""
 
     sha256: str
-    precision: Literal["bf16-autocast", "float32", "float64"]
+    precision: Precision
 
 
 def place_start_model(

@@ -11,6 +11,7 @@ from training.branch_spec import BranchSpec
 from training.config import Recipe
 from training.items import Items, load_items
 from training.noise import Interval, MacroLosses
+from training.partitions import PartitionRule
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
 from training.seeds import child_generator
 
@@ -89,6 +90,7 @@ class Summary:
 
     rows: tuple[ArmRow, ...]
     differences: tuple[Difference, ...]
+    partitions: tuple[PartitionRule, ...]
     groups: Mapping[str, Sequence[Sequence[str]]]
     stage_seconds: Mapping[str, float]
     seed: int
@@ -134,7 +136,8 @@ def summarise(
         for control in _controls(arm, specs, names)
     )
     groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if len(specs[arm.name]) > 1}
-    summary = Summary(rows, differences, groups, stage_seconds, recipe.seed)
+    partitions = tuple({arm.partition.name: arm.partition for arm in arms if arm.partition}.values())
+    summary = Summary(rows, differences, partitions, groups, stage_seconds, recipe.seed)
     evaluated = models | {f"branch-{name}": items for name, items in branch_items.items()}
     write_json(run.evaluation_summary, {name: _per_task(items) for name, items in evaluated.items()})
     write_json(run.summary(".json"), summary.as_json())

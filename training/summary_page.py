@@ -83,8 +83,9 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
         "",
     ]
     lines += [
-        "Loss is in nats per answer token, the mean over the mixture's tasks; tokens include the primer's; branch loss is "
-        "the branches' mean with the merge's weights, gain what merging took off it; ‖δ‖ is the distance from the start.",
+        "Loss is in nats per answer token, the mean over the mixture's tasks; tokens include the primer's; branch loss "
+        "is the branches' mean with the merge's weights, gain what merging took off it; ‖δ‖ is the distance from the "
+        "start.",
         "",
         f"Seed {summary.seed}. {ONE_SEED}",
         "",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from training.batching import encode
 from training.config import ConflictSettings, StartSettings
@@ -82,7 +81,7 @@ def measure_task(
     )
 
 
-def random_micro_batches(examples: int, size: int, seed: int, task: str) -> list[NDArray[np.int64]]:
+def random_micro_batches(examples: int, size: int, seed: int, task: str) -> list[list[int]]:
     """Random groups of about ``size`` examples, equal up to one, at least two."""
     order = child_generator(seed, "micro-batches", task).permutation(examples)
-    return np.array_split(order, max(2, round(examples / size)))
+    return [part.tolist() for part in np.array_split(order, max(2, round(examples / size)))]

@@ -1,7 +1,7 @@
 """Jobs in worker processes of this machine, on one thread each on a CPU, on one CUDA device each where there are any.
 
-Threads that share cores spin against each other: two processes of one thread are far faster than one of two. Workers live
-as long as the run, so that torch and transformers are imported once.
+Threads that share cores spin against each other: two processes of one thread are far faster than one of two. Workers
+live as long as the run, so that torch and transformers are imported once.
 """
 
 import contextlib
@@ -52,8 +52,8 @@ def _run_job(number: int, job: Job) -> Any:
 class LocalPool:
     """A :class:`training.launch.job.Launcher` over worker processes; a context manager that ends them.
 
-    Without a number of ``workers`` there is one per CUDA device, or per core where there is none. ``deadline`` is a value
-    of ``time.monotonic`` after which jobs are stopped.
+    Without a number of ``workers`` there is one per CUDA device, or per core where there is none. ``deadline`` is a
+    value of ``time.monotonic`` after which jobs are stopped.
 
     Raises:
         InputError: CUDA is asked for and there is none.

@@ -1,0 +1,171 @@
+"""Where a partition cuts: tasks along the first two principal axes of the conflicts, and how sure their group is."""
+
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from figures.label_placement import Placement, place_labels
+from figures.names import shortened
+from figures.partitioned_tasks import PartitionedTasks
+from figures.style import (
+    FAINT,
+    FULL_WIDTH,
+    GROUP_COLOURS,
+    GROUP_MARKERS,
+    INK,
+    LINE,
+    MUTED,
+    POINTS_PER_INCH,
+    SMALLEST_SIZE,
+    TEXT_SIZE,
+    axes_at,
+    headed_figure,
+    styled,
+    text_width,
+)
+from training.errors import InputError
+from training.run_directory import RunDirectory
+
+FEW_TASKS = 40
+LONGEST_NAME = 24
+LONGEST_NAME_AMONG_MANY = 16
+NAME_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+
+# Layout in inches.
+LEFT = 0.6
+BOTTOM = 0.45
+MAP_WIDTH = 5.2
+MAP_HEIGHT = 4.2
+
+LEGEND_FLIPS = (0.1, 0.3, 0.5)
+
+
+@styled()
+def draw(run: RunDirectory, partition: str) -> Figure:
+    """Tasks in the plane of a PCA partition, with rings for how often resampled data would move each to another group.
+
+    Both axes have one scale, so distances are those between tasks. With two groups that axis 1 separates, a dashed line
+    marks the cut.
+
+    Args:
+        run: the run to read.
+        partition: name of a partition along principal axes.
+
+    Raises:
+        InputError: the partition was not made along principal axes, a file is missing, or files do not fit together.
+    """
+    grouped = PartitionedTasks.read(run, partition)
+    if "axes" not in grouped.partition:
+        raise InputError(f"partition {partition} has no principal axes to map tasks by; use one such as merit-1d")
+    coordinates = np.array(grouped.partition["axes"]["coordinates"])[:, :2]
+    flips = np.array(grouped.partition["flip_probability"])
+    few = len(grouped.tasks) <= FEW_TASKS
+    diameter, size = (6.0, TEXT_SIZE) if few else (3.6, SMALLEST_SIZE)
+    names = [shortened(name, LONGEST_NAME if few else LONGEST_NAME_AMONG_MANY) for name in grouped.tasks]
+
+    lower, scale = _window(coordinates)
+    rings = _ring_diameters(flips, diameter)
+    places = place_labels(
+        (coordinates - lower) / scale,
+        np.maximum(diameter, rings) / 2,
+        np.array([(text_width(name, size) * POINTS_PER_INCH + 1, 1.2 * size) for name in names]),
+        (MAP_WIDTH * POINTS_PER_INCH, MAP_HEIGHT * POINTS_PER_INCH),
+    )
+    sentence = (
+        "Tasks that lie close together have similar gradients. The wider the ring, the more often the task changes "
+        "group when the calibration data are resampled; the whole partition stays the same in "
+        f"{_percent(grouped.partition['same_partition'])} of resamples."
+    )
+    if nameless := places.count(None):
+        sentence += f" {nameless} of {len(names)} names find no room."
+
+    title = f"Tasks along the principal axes of {shortened(partition, LONGEST_NAME)}"
+    figure = headed_figure(FULL_WIDTH, BOTTOM + MAP_HEIGHT, title, sentence)
+    plane = axes_at(figure, LEFT, BOTTOM, MAP_WIDTH, MAP_HEIGHT)
+    upper = lower + scale * POINTS_PER_INCH * np.array([MAP_WIDTH, MAP_HEIGHT])
+    plane.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]))
+    first, second, *_ = grouped.partition["axes"]["explained"]
+    plane.set_xlabel(f"axis 1 ({_percent(first)} of the variance)")
+    plane.set_ylabel(f"axis 2 ({_percent(second)} of the variance)")
+    plane.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+    plane.axvline(0, color=FAINT, linewidth=0.8, zorder=0)
+    for number, group in enumerate(map(list, grouped.groups)):
+        colour = GROUP_COLOURS[number % len(GROUP_COLOURS)]
+        plane.scatter(
+            *coordinates[group].T,
+            s=diameter**2,
+            color=colour,
+            marker=GROUP_MARKERS[number % len(GROUP_MARKERS)],
+            linewidths=0,
+            label=f"group {number + 1}",
+        )
+        unsure = [task for task in group if flips[task] > 0]
+        plane.scatter(
+            *coordinates[unsure].T, s=rings[unsure] ** 2, facecolors="none", edgecolors=colour, linewidths=0.8
+        )
+    _draw_cut(plane, [coordinates[list(group), 0] for group in grouped.groups])
+    for name, place in zip(names, places, strict=True):
+        if place is not None:
+            _write_name(plane, name, size, place, lower, scale)
+    _add_legends(plane, diameter)
+    return figure
+
+
+def _window(coordinates: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Lower left corner of the map, and units per point: one scale for both axes, with room for labels at the rim."""
+    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    size = np.array([MAP_WIDTH, MAP_HEIGHT]) * POINTS_PER_INCH
+    scale = float(((high - low) / (0.78 * size)).max()) or 1.0 / size[0]
+    return (low + high - scale * size) / 2, scale
+
+
+def _ring_diameters(flips: NDArray[np.float64], diameter: float) -> NDArray[np.float64]:
+    """Diameters in points: just outside the marker for a task that hardly moves, three markers for an even chance."""
+    return diameter * (1.4 + 3.2 * flips)
+
+
+def _draw_cut(plane: Axes, groups: list[NDArray[np.float64]]) -> None:
+    if len(groups) != 2:
+        return
+    left, right = sorted(groups, key=np.mean)
+    if left.max() < right.min():
+        cut = (left.max() + right.min()) / 2
+        plane.axvline(cut, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.5, label="cut")
+
+
+def _write_name(
+    plane: Axes, name: str, size: float, place: Placement, lower: NDArray[np.float64], scale: float
+) -> None:
+    if place.leader is not None:
+        ends = lower + scale * np.array(place.leader)
+        plane.plot(*ends.T, color=LINE, linewidth=0.5, zorder=0.8)
+    x, y = lower + scale * np.array(place.centre)
+    plane.text(x, y, name, size=size, ha="center", va="center", bbox=NAME_BOX)
+
+
+def _add_legends(plane: Axes, diameter: float) -> None:
+    """Right of the map, groups at its top and rings at its foot."""
+    groups = plane.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.8, handletextpad=1.0, borderpad=0.8)
+    plane.add_artist(groups)  # a second legend would replace the first
+    ring = partial(Line2D, [], [], linestyle="", marker="o", color=INK, markerfacecolor="none", markeredgewidth=0.8)
+    sizes = _ring_diameters(np.array(LEGEND_FLIPS), diameter)
+    rings = [ring(markersize=size, label=_percent(flip)) for flip, size in zip(LEGEND_FLIPS, sizes, strict=True)]
+    plane.legend(
+        handles=rings,
+        title="flip probability",
+        loc="lower left",
+        bbox_to_anchor=(1, 0),
+        alignment="left",
+        labelspacing=1.6,
+        handlelength=1.8,
+        handletextpad=1.0,
+        borderpad=0.8,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

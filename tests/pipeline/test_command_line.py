@@ -1,0 +1,223 @@
+"""The command line on the `smoke` recipe and on a user's own files, as a stranger would use it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training.embedded_models import write_tiny_llama
+from training.run_directory import folder_hash
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "training", *map(str, arguments)]
+
+
+def training(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    done = training("run", "smoke", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return out
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_the_table_has_every_arm_and_every_arm_spent_the_same_tokens(smoke: Path) -> None:
+    rows = {row["arm"]: row for row in summary(smoke)["arms"]}
+    trained = ["joint", "joint-equal-steps-2", "merit-1d", "merit-1d-uniform", "random-2"]
+    assert list(rows) == ["base", "start", *trained]
+    assert len({rows[arm]["tokens"] for arm in trained}) == 1
+    assert rows["joint"]["tokens"] > rows["start"]["tokens"] > rows["base"]["tokens"] == 0
+    page = (smoke / "summary.md").read_text()
+    assert all(arm in page for arm in rows)
+
+
+def test_arms_that_share_branches_train_them_once(smoke: Path) -> None:
+    arms = [json.loads((smoke / "arms" / name / "arm.json").read_text()) for name in ("merit-1d", "merit-1d-uniform")]
+    assert arms[0]["branches"] == arms[1]["branches"]
+    primer, joint, equal_steps, merit, random = 1, 1, 1, 2, 2
+    assert len(list((smoke / "branches").iterdir())) <= primer + joint + equal_steps + merit + random
+
+
+def test_joint_at_equal_steps_takes_the_steps_of_a_branch(smoke: Path) -> None:
+    steps = {row["arm"]: row["steps"] for row in summary(smoke)["arms"]}
+    assert steps["joint-equal-steps-2"] == steps["merit-1d"] == steps["joint"] / 2
+
+
+def test_merged_weights_are_the_token_weighted_mean_of_the_branches(smoke: Path) -> None:
+    arm = json.loads((smoke / "arms" / "merit-1d" / "arm.json").read_text())
+    done = [json.loads((smoke / "branches" / name / "done.json").read_text()) for name in arm["branches"]]
+    tokens = np.array([entry["tokens"] for entry in done])
+    np.testing.assert_allclose(arm["weights"], tokens / tokens.sum(), rtol=1e-12)
+    models = [AutoModelForCausalLM.from_pretrained(smoke / "branches" / name / "model") for name in arm["branches"]]
+    merged = AutoModelForCausalLM.from_pretrained(smoke / "arms" / "merit-1d" / "model")
+    for name, parameter in merged.named_parameters():
+        parts = [dict(model.named_parameters())[name].detach().double().numpy() for model in models]
+        mean = sum(weight * part for weight, part in zip(arm["weights"], parts, strict=True))
+        np.testing.assert_allclose(parameter.detach().numpy(), mean, rtol=1e-6, atol=1e-8)
+
+
+def test_a_merged_model_answers_through_transformers(smoke: Path) -> None:
+    folder = smoke / "arms" / "merit-1d" / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    prompt = [{"role": "user", "content": "1 + 1"}]
+    ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    produced = model.generate(**ids, max_new_tokens=3, do_sample=False)
+    assert produced.shape[1] > ids["input_ids"].shape[1]
+
+
+def test_pictures_stand_beside_the_page_that_shows_them(smoke: Path) -> None:
+    page = (smoke / "summary.md").read_text()
+    for picture in ("conflict_heat_map.png", "task_map.png"):
+        assert f"pictures/{picture}" in page
+        assert (smoke / "pictures" / picture).stat().st_size > 5_000
+
+
+def weights_of(run: Path) -> dict[str, str]:
+    return {path.parent.name: folder_hash(path) for path in sorted(run.glob("arms/*/model"))}
+
+
+def test_running_again_does_nothing_and_changes_nothing(smoke: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.glob("branches/*/done.json")}
+    before |= {path: path.stat().st_mtime_ns for path in smoke.glob("evaluation/*.npz")}
+    table = summary(smoke)["arms"]
+    again = training("run", "smoke", "--out", str(smoke))
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert summary(smoke)["arms"] == table
+
+
+def test_a_killed_run_continues_to_the_same_weights_with_one_worker_or_two(smoke: Path, tmp_path: Path) -> None:
+    settings = ("run", "smoke", "--out", str(tmp_path / "run"), "--set", "branch.checkpoint_seconds=0")
+    driver = subprocess.Popen(
+        command(*settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for_branch_steps(tmp_path / "run", driver)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (tmp_path / "run" / "summary.json").exists()
+    done = training(*settings, "--set", "resources.workers=1")
+    assert done.returncode == 0, done.stderr
+    assert weights_of(tmp_path / "run") == weights_of(smoke)
+
+
+def wait_for_branch_steps(run: Path, driver: subprocess.Popen) -> None:
+    """Until a branch beyond the primer has taken a step."""
+    for _ in range(600):
+        assert driver.poll() is None, "the run ended before it could be killed"
+        if (run / "partitions").exists() and len(list(run.glob("branches/*/metrics.jsonl"))) > 1:
+            return
+        time.sleep(0.05)
+    pytest.fail("no branch began within 30 s")
+
+
+def test_a_branch_trained_alone_is_the_branch_of_the_run(smoke: Path, tmp_path: Path) -> None:
+    name = json.loads((smoke / "arms" / "random-2" / "arm.json").read_text())["branches"][0]
+    done = training("branch", "--spec", str(smoke / "branches" / name / "spec.json"), "--out", str(tmp_path / "alone"))
+    assert done.returncode == 0, done.stderr
+    assert folder_hash(tmp_path / "alone" / "model") == folder_hash(smoke / "branches" / name / "model")
+
+
+def test_branches_merged_by_hand_are_the_arm(smoke: Path, tmp_path: Path) -> None:
+    arm = json.loads((smoke / "arms" / "merit-1d" / "arm.json").read_text())
+    inputs = [f"--branch={smoke / 'branches' / name / 'model'}" for name in arm["branches"]]
+    weights = [f"--weight={weight}" for weight in arm["weights"]]
+    done = training("merge", *inputs, *weights, "--out", str(tmp_path / "merged"))
+    assert done.returncode == 0, done.stderr
+    assert folder_hash(tmp_path / "merged") == arm["sha256"]
+
+
+def test_a_task_added_later_costs_only_its_own_pass(smoke: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", str(smoke), str(tmp_path / "run")], check=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run" / "conflicts").iterdir()}
+    tasks = [f"reasoning_gym:{name}" for name in ("gcd", "lcm", "coin_flip", "basic_arithmetic", "products")]
+    changes = ("--set", f"mixture.tasks={json.dumps(tasks)}", "--set", 'arms=["start"]', "--set", "mixture.primer=0")
+    # Without a primer the start does not depend on the tasks, so the passes of the first run are made anew once.
+    first = training("run", "smoke", "--out", str(tmp_path / "run"), *changes[2:])
+    assert first.returncode == 0, first.stderr
+    passes = {path.name: path.read_bytes() for path in (tmp_path / "run" / "conflicts").iterdir()}
+    assert passes.keys() == before.keys()
+    second = training("run", "smoke", "--out", str(tmp_path / "run"), *changes)
+    assert second.returncode == 0, second.stderr
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run" / "conflicts").iterdir()}
+    assert after.keys() - passes.keys() == {"products.npz"}
+    assert {name: after[name] for name in passes} == passes
+    assert len(json.loads((tmp_path / "run" / "conflicts.json").read_text())["tasks"]) == 5
+
+
+@pytest.fixture
+def own_files(tmp_path: Path) -> Path:
+    """Three JSONL files in the three forms users have, and a local model folder."""
+    forms = (
+        lambda n: {"prompt": f"add {n}", "response": str(n + 1)},
+        lambda n: {
+            "messages": [{"role": "user", "content": f"double {n}"}, {"role": "assistant", "content": str(2 * n)}]
+        },
+        lambda n: {"instruction": f"negate {n}", "output": str(-n)},
+    )
+    (tmp_path / "data").mkdir()
+    for name, form in zip(("add", "double", "negate"), forms, strict=True):
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(form(n)) + "\n" for n in range(90)))
+    write_tiny_llama(tmp_path / "model")
+    return tmp_path
+
+
+FIVE_LINES = """\
+[mixture]
+tasks = ["data/*.jsonl"]
+
+[start]
+model = "model"
+"""
+
+
+def test_three_own_files_and_a_local_model_run_with_a_five_line_recipe(own_files: Path) -> None:
+    (own_files / "mine.toml").write_text(FIVE_LINES)
+    done = training("run", str(own_files / "mine.toml"), "--out", str(own_files / "run"))
+    assert done.returncode == 0, done.stderr
+    rows = {row["arm"]: row for row in summary(own_files / "run")["arms"]}
+    assert rows["merit-1d"]["branches"] == 2
+    assert rows["merit-1d"]["results"]["exact_match"] is not None
+
+
+def test_the_time_budget_stops_a_run_that_says_how_to_continue(tmp_path: Path) -> None:
+    stopped = training("run", "smoke", "--out", str(tmp_path / "run"), "--time-budget", "1s")
+    assert stopped.returncode == 130
+    assert stopped.stderr.splitlines()[-1].endswith("run the same command to continue")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "offender"),
+    [
+        (("run", "nowhere"), "nowhere"),
+        (("run", "smoke", "--set", "branch.learning_rat=1"), "branch.learning_rat"),
+        (("run", "smoke", "--set", "branch.learning_rate=fast"), "branch.learning_rate"),
+        (("run", "smoke", "--set", 'arms=["merit-9z"]'), "merit-9z"),
+        (("run", "smoke", "--set", 'mixture.tasks=["reasoning_gym:nothing"]'), "nothing"),
+        (("run", "smoke", "--set", 'arms=["merit-3d"]'), "merit-3d"),
+        (("run", "smoke", "--set", "start.model=no/such-model"), "no/such-model"),
+        (("run", "smoke", "--time-budget", "soon"), "soon"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_offender(
+    arguments: tuple[str, ...], offender: str, tmp_path: Path
+) -> None:
+    refused = training(*arguments, "--out", str(tmp_path / "run"))
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert offender in refused.stderr
