@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from training.errors import InputError
@@ -34,24 +35,24 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded examples.
+    """Right-padded examples, ordered so that rows with a common beginning are neighbours.
 
     Attributes:
         input_ids: [rows, length] int64. Causal attention keeps padding on the right out of every real position, so no
             attention mask is needed.
+        lengths: [rows] int64, tokens of each row.
+        shared: [rows] int64, leading tokens that a row shares with the row before it.
         predicts: [rows, length] bool, positions whose next token carries loss.
         targets: [answer tokens] int64, those next tokens, row by row.
         items: [answer tokens] int64, the example of each target, as indexed by the caller.
-        tokens: non-padding tokens.
-        prefix_length: leading tokens that all rows share and that predict nothing with loss, such as a system prompt.
     """
 
     input_ids: Tensor
+    lengths: Tensor
+    shared: Tensor
     predicts: Tensor
     targets: Tensor
     items: Tensor
-    tokens: int
-    prefix_length: int
 
     @property
     def answer_tokens(self) -> int:
@@ -60,9 +61,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on ``device``."""
-        tensors = (self.input_ids, self.predicts, self.targets, self.items)
-        moved = (tensor.to(device, non_blocking=True) for tensor in tensors)
-        return Batch(*moved, tokens=self.tokens, prefix_length=self.prefix_length)
+        tensors = (self.input_ids, self.lengths, self.shared, self.predicts, self.targets, self.items)
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
 def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, task: str) -> list[Example]:
@@ -93,8 +93,13 @@ def _encode_row(row: Row, tokenizer: Any, max_length: int, where: str) -> Exampl
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = tokenizer.apply_chat_template(messages[:turn], tokenize=False, add_generation_prompt=True)
-        answered = tokenizer.apply_chat_template(messages[: turn + 1], tokenize=False)
+        try:
+            prompt = tokenizer.apply_chat_template(messages[:turn], tokenize=False, add_generation_prompt=True)
+            answered = tokenizer.apply_chat_template(messages[: turn + 1], tokenize=False)
+        except TemplateError as error:
+            raise InputError(
+                f"{where}: the chat template refuses it ({error}); change the row or the template"
+            ) from None
         if not prompt.startswith(text) or not answered.startswith(prompt):
             raise InputError(f"{where}: the chat template rewrites earlier turns; use a template that only appends")
         append(prompt[len(text) :], loss=False)
@@ -113,36 +118,38 @@ def _encode_row(row: Row, tokenizer: Any, max_length: int, where: str) -> Exampl
 
 
 def collate(examples: Sequence[Example], items: Sequence[int]) -> Batch:
-    """Pad ``examples`` on the right to their longest."""
-    length = max(map(len, examples))
-    input_ids = torch.zeros(len(examples), length, dtype=torch.int64)
-    has_loss = torch.zeros(len(examples), length, dtype=torch.bool)
-    for row, example in enumerate(examples):
+    """A batch of ``examples``; ``items`` says what the caller calls each of them."""
+    order = sorted(range(len(examples)), key=lambda index: examples[index].ids)
+    rows = [examples[index] for index in order]
+    lengths = torch.tensor([len(example) for example in rows])
+    input_ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
+    has_loss = torch.zeros_like(input_ids, dtype=torch.bool)
+    for row, example in enumerate(rows):
         input_ids[row, : len(example)] = torch.tensor(example.ids)
         has_loss[row, : len(example)] = torch.tensor(example.has_loss)
     predicts = torch.zeros_like(has_loss)
     predicts[:, :-1] = has_loss[:, 1:]
-    owners = torch.tensor(items)[:, None].expand(-1, length)
+    owners = torch.tensor([items[index] for index in order])[:, None].expand_as(input_ids)
     return Batch(
         input_ids=input_ids,
+        lengths=lengths,
+        shared=_shared_with_previous(input_ids, lengths),
         predicts=predicts,
         targets=input_ids[:, 1:][has_loss[:, 1:]],
         items=owners[predicts],
-        tokens=sum(map(len, examples)),
-        prefix_length=_common_prefix(input_ids, predicts),
     )
 
 
-def _common_prefix(input_ids: Tensor, predicts: Tensor) -> int:
-    shared = (input_ids == input_ids[:1]).all(dim=0) & ~predicts.any(dim=0)
-    length = int(shared.long().cumprod(dim=0).sum())
-    return min(length, input_ids.shape[1] - 1)
+def _shared_with_previous(input_ids: Tensor, lengths: Tensor) -> Tensor:
+    within_both = torch.arange(input_ids.shape[1]) < torch.minimum(lengths[1:], lengths[:-1])[:, None]
+    same = (input_ids[1:] == input_ids[:-1]) & within_both
+    return torch.cat([lengths.new_zeros(1), same.long().cumprod(dim=1).sum(dim=1)])
 
 
 def micro_batches(examples: Sequence[Example], max_tokens: int) -> Iterator[Batch]:
     """Cut examples, sorted by length, into batches of at most ``max_tokens`` padded tokens (one example at least).
 
-    ``Batch.items`` index into ``examples``. What is summed over the micro-batches does not depend on the cut.
+    ``Batch.items`` index into ``examples``. What is summed over the micro-batches does not depend on the cuts.
     """
     order = sorted(range(len(examples)), key=lambda index: -len(examples[index]))
     taken: list[int] = []

@@ -18,7 +18,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.displacement import Displacement
 from training.errors import InputError
 from training.interruption import Interrupted
-from training.loss import answer_losses, can_share_prefix
+from training.loss import answer_losses, pack_if_possible
 from training.memory import peak_memory, reset_peak_memory
 from training.metrics import append_line, keep_lines
 from training.mixture import Mixture
@@ -46,7 +46,7 @@ def train_branch(
     """
     spec = load_spec(spec_path)
     paths = BranchDirectory(out)
-    if paths.done.exists() and read_json(paths.done)["spec"] == spec.hash:
+    if (paths.model / "config.json").exists() and paths.done.exists() and read_json(paths.done)["spec"] == spec.hash:
         return read_json(paths.done)
     if not paths.spec.exists() or paths.spec.resolve() != spec_path.resolve():
         write_json(paths.spec, spec.model_dump())
@@ -68,7 +68,7 @@ class _Training:
         self.model = load_model(self.start, spec.precision, device).train()
         if spec.settings.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.share_prefix = can_share_prefix(self.model)
+        self.packed = pack_if_possible(self.model)
         self.trainable = choose_trainable(self.model, spec.trainable)
         self.optimizer = make_optimizer(spec.settings, self.trainable.values())
         self.examples, self.tasks_of_examples = self._encode((spec_folder / spec.mixture_path).resolve())
@@ -133,7 +133,7 @@ class _Training:
         for batch in micro_batches(chosen, settings.micro_batch_tokens):
             batch = batch.to(self.model.device)
             with autocast(self.spec.precision, self.model.device):
-                losses, _ = answer_losses(self.model, batch, self.spec.objective, self.share_prefix)
+                losses, _ = answer_losses(self.model, batch, self.spec.objective)
             loss = losses.sum() / answer_tokens
             loss.backward()
             total += loss.item()
@@ -188,7 +188,7 @@ class _Training:
             "displacement": self.displacement.norms[-1],
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": peak_memory(),
-            "shared_prefix": self.share_prefix,
+            "packed": self.packed,
             "device": str(self.model.device),
         }
         write_json(self.paths.done, done)

@@ -38,6 +38,7 @@ class BranchSpec(Settings):
         """Name of the branch: SHA-256 (12 hex digits) of what is trained, not of where or how often it is saved."""
         content = self.model_dump(exclude=WHERE_NOT_WHAT)
         del content["settings"]["checkpoint_seconds"]
+        content["tasks"] = list(content["tasks"].items())  # their order is the order of the examples
         return content_hash(content)[:12]
 
     @property

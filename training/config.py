@@ -78,10 +78,10 @@ class DatasetsTask(Settings):
     _check = field_validator("name")(checked_name)
 
 
-def _source_of(value: Any) -> str:
-    return (
-        value.get("source", "file" if "path" in value else "reasoning_gym") if isinstance(value, dict) else value.source
-    )
+def _source_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.get("source", "file" if "path" in value else "reasoning_gym")
+    return getattr(value, "source", None)
 
 
 TaskSource = Annotated[
@@ -104,9 +104,9 @@ def _spelled_out(value: Any) -> Any:
 class MixtureSettings(Settings):
     """Which tasks, and how many items of each go to which split; no question is in two splits."""
 
-    tasks: list[TaskSource]
+    tasks: list[TaskSource] = Field(min_length=1)
     outside: list[TaskSource] = []
-    train: int | Literal["all"] = "all"
+    train: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     primer: int = Field(default=0, ge=0)
     calibration: int = Field(default=32, ge=2)
     test: int = Field(default=32, ge=1)
@@ -146,7 +146,7 @@ class BranchSettings(Settings):
     final_fraction: float = Field(default=0.1, ge=0, le=1)
     epochs: float = Field(default=1.0, gt=0)
     batch_size: int = Field(default=16, ge=1)
-    micro_batch_tokens: int = Field(default=1024, ge=1)
+    micro_batch_tokens: int = Field(default=2048, ge=1)
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
@@ -172,9 +172,9 @@ class PrimerSettings(Settings):
 
 
 class ConflictSettings(Settings):
-    """How gradients are compressed: a signed sketch, or the paper's every n-th entry (``stride``)."""
+    """How gradients are compressed: a signed sketch, or the paper's every ``stride``-th entry."""
 
-    mode: Literal["sketch", "stride"] = "sketch"
+    mode: Literal["sketch", "paper"] = "sketch"
     sketch_size: int = Field(default=65_536, ge=16)
     group_sketch_size: int = Field(default=4_096, ge=16)
     stride: int = Field(default=5, ge=1)

@@ -17,9 +17,10 @@ from training.batching import Example, encode, micro_batches
 from training.config import StartSettings
 from training.interruption import Interrupted
 from training.keyed_file import save_keyed
-from training.loss import answer_losses, can_share_prefix
+from training.loss import answer_losses, pack_if_possible
 from training.mixture import Mixture, Task
 from training.model import autocast, context_length, load_model, load_tokenizer
+from training.packed_attention import disable_packing
 from training.run_directory import RunDirectory
 from training.sources.row import Row
 
@@ -54,7 +55,6 @@ def evaluate_model(
     model = load_model(folder, start.precision, torch.device(device))
     tokenizer = load_tokenizer(folder)
     limit = context_length(model, start.max_length)
-    share_prefix = can_share_prefix(model)
     columns: dict[str, list[Any]] = {name: [] for name in ("task", "loss", "tokens", "correct", "match", "answers")}
     tasks = (*mixture.tasks, *mixture.outside)
     for number, task in enumerate(tasks):
@@ -63,7 +63,7 @@ def evaluate_model(
         rows = task.rows("test")
         examples = encode(rows, tokenizer, limit, task.name)
         with torch.inference_mode(), autocast(start.precision, model.device):
-            losses, correct = _item_losses(model, examples, start.objective, batch_tokens, share_prefix)
+            losses, correct = _item_losses(model, examples, start.objective, batch_tokens)
             answers = _generate(model, tokenizer, examples[:generate])
         columns["task"].append(np.full(len(rows), number))
         columns["loss"].append(losses)
@@ -83,13 +83,14 @@ def evaluate_model(
 
 
 def _item_losses(
-    model: PreTrainedModel, examples: list[Example], objective: str, batch_tokens: int, share_prefix: bool
+    model: PreTrainedModel, examples: list[Example], objective: str, batch_tokens: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    pack_if_possible(model)
     losses = torch.zeros(len(examples), dtype=torch.float64)
     correct = torch.zeros(len(examples), dtype=torch.int64)
     for batch in micro_batches(examples, batch_tokens):
         batch = batch.to(model.device)
-        token_losses, token_correct = answer_losses(model, batch, objective, share_prefix)
+        token_losses, token_correct = answer_losses(model, batch, objective)
         losses.index_add_(0, batch.items.cpu(), token_losses.double().cpu())
         correct.index_add_(0, batch.items.cpu(), token_correct.long().cpu())
     return losses.numpy(), correct.numpy()
@@ -97,6 +98,7 @@ def _item_losses(
 
 def _generate(model: Any, tokenizer: Any, examples: list[Example]) -> list[str]:
     """Greedy answers, batched by prompt length."""
+    disable_packing(model)
     answers = [""] * len(examples)
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt_length)
     ends = model.generation_config.eos_token_id

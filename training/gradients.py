@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from training.batching import Example, collate
 from training.errors import InputError
 from training.interruption import Interrupted
-from training.loss import answer_losses, can_share_prefix
+from training.loss import answer_losses, pack_if_possible
 from training.model import autocast
 from training.sketch import SignedSketch, Stride, fold
 
@@ -67,7 +67,8 @@ class _Moments:
 
     def add(self, gradient: Tensor) -> None:
         # Rows in fp32, rows' sums in float64: one fp32 reduction over 10⁸ entries is off by per cents.
-        squares = gradient.reshape(-1, gradient.shape[-1]).square()
+        rows = torch.atleast_1d(gradient)
+        squares = rows.reshape(-1, rows.shape[-1]).square()
         self.second += squares.sum(dim=1).double().sum().item()
         self.fourth += squares.square_().sum(dim=1).double().sum().item()
 
@@ -111,7 +112,7 @@ def task_gradients(
         parameter.register_post_accumulate_grad_hook(lambda parameter, name=name: compress(name, parameter))
         for name, parameter in trainable.items()
     ]
-    share_prefix = can_share_prefix(model)
+    pack_if_possible(model)
     sums = np.zeros((keep, compression.size), np.float32)
     counts = np.zeros(keep, np.int64)
     norms, participation = [], []
@@ -123,7 +124,7 @@ def task_gradients(
             batch = collate([examples[index] for index in indices], indices).to(model.device)
             moments.second = moments.fourth = 0.0
             with autocast(precision, model.device):
-                losses, _ = answer_losses(model, batch, objective, share_prefix)
+                losses, _ = answer_losses(model, batch, objective)
             losses.sum().backward()
             if not np.isfinite(moments.second):
                 raise InputError(
@@ -136,7 +137,7 @@ def task_gradients(
             total = cumulative
             norms.append(moments.second**0.5)
             participation.append(moments.second**2 / moments.fourth if moments.fourth > 0 else 0.0)
-            report(batch.tokens)
+            report(int(batch.lengths.sum()))
     finally:
         for hook in hooks:
             hook.remove()

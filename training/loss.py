@@ -1,9 +1,8 @@
 """The one loss: a sum over answer tokens, which callers divide by the global number of answer tokens.
 
 A mean per micro-batch would weight tokens by the batch they fell into; every use (training, gradients, evaluation) sums
-here and divides once. Two things keep a forward pass lean, and neither changes a value: logits are computed at answer
-positions only, and the prefix that all rows of a batch share (a system prompt, mostly) goes through the model once, its
-keys and values serving every row, with gradients flowing back into them.
+here and divides once. Two things keep a pass lean, and neither changes a value: logits are computed at answer positions
+only, and rows are packed behind their shared prefix where the architecture allows it.
 """
 
 import contextlib
@@ -15,59 +14,65 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from training.batching import Batch
-
-SHORTEST_SHARED_PREFIX = 4
+from training.packed_attention import PackedLayout, disable_packing, enable_packing, is_packing
 
 
 @contextlib.contextmanager
-def _head_at(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
-    """Let the output head see only the hidden states at ``positions`` [rows, length] bool.
+def _head_at(model: PreTrainedModel, places: tuple[Tensor, ...]) -> Iterator[None]:
+    """Let the output head see only the hidden states at ``places``, an index into [rows, length].
 
     The selection happens at the entrance of the head, so that whatever the architecture does after it (scaling,
     soft-capping) still applies.
     """
     head = model.get_output_embeddings()
     assert head is not None, "a causal language model has an output head"
-    selection = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][positions],))
+    selection = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][places],))
     try:
         yield
     finally:
         selection.remove()
 
 
-def answer_logits(model: PreTrainedModel, batch: Batch, share_prefix: bool) -> Tensor:
-    """Logits [answer tokens, vocabulary] at the positions that predict an answer token."""
-    cache, prefix = None, 0
-    rows = batch.input_ids.shape[0]
-    if share_prefix and rows > 1 and batch.prefix_length >= SHORTEST_SHARED_PREFIX:
-        prefix = batch.prefix_length
-        with _head_at(model, batch.predicts[:1, :prefix]):
-            cache = model(input_ids=batch.input_ids[:1, :prefix], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(rows)
-    with _head_at(model, batch.predicts[:, prefix:]):
-        suffix = batch.input_ids[:, prefix:]
-        return model(input_ids=suffix, past_key_values=cache, use_cache=cache is not None).logits
+def answer_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Logits [answer tokens, vocabulary] at the positions that predict an answer token, row by row.
 
-
-def can_share_prefix(model: PreTrainedModel) -> bool:
-    """Whether a shared prefix gives this model the same logits as whole rows, found out by trying.
-
-    Recurrent layers, caches that drop old positions and gradient checkpointing do not; most decoders do.
+    Rows are packed if :func:`pack_if_possible` has enabled that for the model, else they go through it padded.
     """
-    device = model.device
-    ids = torch.arange(3 * 12, device=device).reshape(3, 12) % 7
-    ids[:, :6] = ids[0, :6]
+    if not is_packing(model):
+        with _head_at(model, batch.predicts.nonzero(as_tuple=True)):
+            return model(input_ids=batch.input_ids, use_cache=False).logits
+    layout = PackedLayout.of(batch.shared, batch.lengths)
+    positions = layout.own[layout.is_own]
+    ids = batch.input_ids.gather(1, layout.own)[layout.is_own]
+    predicting = layout.places[batch.predicts]
+    with _head_at(model, (torch.zeros_like(predicting), predicting)):
+        return model(input_ids=ids[None], position_ids=positions[None], packed_layout=layout, use_cache=False).logits
+
+
+def pack_if_possible(model: PreTrainedModel) -> bool:
+    """Enable packing if it gives this model the logits of whole rows, found out by trying; return whether it does.
+
+    Architectures whose layers are not all attention, or whose attention has terms of its own, run on whole rows.
+    """
+    shared, lengths = torch.tensor([0, 6, 3]), torch.tensor([12, 10, 11])
+    ids = torch.arange(3 * 12).reshape(3, 12) % 7
+    ids[1, :6], ids[2, :3] = ids[0, :6], ids[0, :3]
     predicts = torch.zeros_like(ids, dtype=torch.bool)
-    predicts[:, 8:] = True
+    predicts[:, 2:10] = True
     nothing = ids.new_zeros(0)
-    batch = Batch(ids, predicts, nothing, nothing, tokens=ids.numel(), prefix_length=6)
+    batch = Batch(ids, lengths, shared, predicts, nothing, nothing).to(model.device)
     with torch.no_grad():
-        whole = answer_logits(model, batch, share_prefix=False)
+        whole = answer_logits(model, batch)
         try:
-            shared = answer_logits(model, batch, share_prefix=True)
+            enable_packing(model)
+            packed = answer_logits(model, batch)
         except Exception:  # whatever a foreign architecture raises here, whole rows still work
+            disable_packing(model)
             return False
-    return torch.allclose(shared, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+    if torch.allclose(packed, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+        return True
+    disable_packing(model)
+    return False
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -92,7 +97,7 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def answer_losses(model: PreTrainedModel, batch: Batch, objective: str, share_prefix: bool) -> tuple[Tensor, Tensor]:
+def answer_losses(model: PreTrainedModel, batch: Batch, objective: str) -> tuple[Tensor, Tensor]:
     """Loss [answer tokens] and whether the most likely token is the target [answer tokens, bool]."""
-    logits = answer_logits(model, batch, share_prefix)
+    logits = answer_logits(model, batch)
     return OBJECTIVES[objective](logits, batch.targets), logits.detach().argmax(dim=1) == batch.targets

@@ -43,7 +43,7 @@ class Task:
         path = self.folder / f"{split}.jsonl"
         if not path.is_file() or file_hash(path) != self.hashes[split]:
             raise InputError(f"{path} is not the file that was frozen; remove {path.parent.parent} and run again")
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in path.read_bytes().splitlines()]
         return [Row(tuple(record["messages"]), record.get("entry", {})) for record in records]
 
     def matcher(self) -> Callable[[str, Row], bool]:
@@ -110,23 +110,36 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
         raise InputError(f"task {repeated!r} is in the mixture twice; remove one or give it another name")
     manifest = folder / "manifest.json"
     earlier = read_json(manifest) if manifest.exists() else {"tasks": [], "outside": []}
+    wanted = [("tasks", folder, source) for source in inside]
+    wanted += [("outside", folder / "outside", source) for source in outside]
+    plans = [_plan(settings, source, outside=kind == "outside") for kind, _, source in wanted]
+    keys = [
+        content_hash([seed, plan, source.model_dump(), _source_hashes(source)])
+        for (_, _, source), plan in zip(wanted, plans, strict=True)
+    ]
+    # Tasks that stay as they are have the first claim on their questions, wherever they stand in the recipe.
+    kept = {(kind, entry["name"], entry["key"]): entry for kind in ("tasks", "outside") for entry in earlier[kind]}
+    entries = [kept.get((kind, str(source.name), key)) for (kind, _, source), key in zip(wanted, keys, strict=True)]
     taken: dict[str, str] = {}
-    record = {"seed": seed, "tasks": [], "outside": []}
-    for kind, sources, place in (("tasks", inside, folder), ("outside", outside, folder / "outside")):
-        kept = {entry["name"]: entry for entry in earlier[kind]}
-        for source in sources:
-            plan = _plan(settings, source, outside=kind == "outside")
-            key = content_hash([seed, plan, source.model_dump(), _source_hashes(source)])
-            entry = kept.get(str(source.name))
-            if entry is None or entry["key"] != key:
-                entry = _freeze_task(source, plan, seed, place / str(source.name), taken) | {"key": key}
-            record[kind].append(entry)
-            task = _task(entry, place)
-            for split in task.hashes:
-                for row in task.rows(split):
-                    taken.setdefault(row.question, split)
+    for (_, place, _), entry in zip(wanted, entries, strict=True):
+        if entry is not None:
+            _claim(entry, place, taken)
+    record: dict[str, Any] = {"seed": seed, "tasks": [], "outside": []}
+    for (kind, place, source), plan, key, entry in zip(wanted, plans, keys, entries, strict=True):
+        if entry is None:
+            entry = _freeze_task(source, plan, seed, place / str(source.name), taken) | {"key": key}
+            _claim(entry, place, taken)
+        record[kind].append(entry)
     write_json(manifest, record)
     return Mixture.load(folder)
+
+
+def _claim(entry: dict[str, Any], place: Path, taken: dict[str, str]) -> None:
+    """Note the split of each of a task's questions; other tasks keep to it."""
+    task = _task(entry, place)
+    for split in task.hashes:
+        for row in task.rows(split):
+            taken.setdefault(row.question, split)
 
 
 def _expand(sources: Iterable[TaskSource]) -> list[TaskSource]:

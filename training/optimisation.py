@@ -48,6 +48,7 @@ def learning_rate(settings: BranchSettings, step: int, steps: int) -> float:
 
 def squared_norm(values: Tensor) -> float:
     """Sum of squares of a tensor: rows in its own dtype, the sum over rows in float64."""
+    values = torch.atleast_1d(values)
     rows = torch.linalg.vector_norm(values.reshape(-1, values.shape[-1]), dim=1)
     return rows.double().square().sum().item()
 

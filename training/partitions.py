@@ -29,6 +29,31 @@ class PartitionRule:
     groups: int = 2
     index: int = 0
 
+    def check(self, given: Sequence[Sequence[str]], tasks: Sequence[str]) -> None:
+        """Refuse a rule that cannot divide these tasks, before anything is computed.
+
+        Raises:
+            InputError: fewer tasks than groups, or given groups that are no partition of the tasks.
+        """
+        if self.kind == "given":
+            self._check_given(given, tasks)
+            return
+        groups = 2**self.depth if self.kind == "pca" else self.groups
+        if groups > len(tasks):
+            raise InputError(f"arm {self.name} makes {groups} groups of {len(tasks)} tasks; add tasks or drop the arm")
+
+    def _check_given(self, given: Sequence[Sequence[str]], tasks: Sequence[str]) -> None:
+        listed = [task for group in given for task in group]
+        unknown = next((task for task in listed if task not in tasks), None)
+        if unknown is not None:
+            raise InputError(f"splits.{self.name} names {unknown!r}, which is not in the mixture: {', '.join(tasks)}")
+        wrong = next((task for task in tasks if listed.count(task) != 1), None)
+        if wrong is not None:
+            times = listed.count(wrong)
+            raise InputError(f"splits.{self.name} has task {wrong!r} {times} times; put every task in one group")
+        if len(given) < 2 or not all(given):
+            raise InputError(f"splits.{self.name} has an empty group or only one; give two groups or more")
+
 
 def make_partition(
     run: RunDirectory,
@@ -41,14 +66,14 @@ def make_partition(
     """Divide the tasks, write ``partitions/NAME.json`` and return the groups of task names.
 
     Raises:
-        InputError: fewer tasks than groups, or given groups that are no partition of the tasks.
+        InputError: the conflicts allow no such partition.
     """
     tasks = conflicts.tasks
     weights = {"samples": conflicts.train_samples, "tokens": conflicts.train_tokens}.get(settings.cut)
     record: dict[str, Any] = {"name": rule.name, "rule": rule.kind}
     try:
         if rule.kind == "given":
-            partition = _given(rule.name, given, tasks)
+            partition = Partition(tuple(tuple(tasks.index(task) for task in group) for group in given))
         elif rule.kind == "random":
             generator = child_generator(seed, f"random partition into {rule.groups}", rule.index)
             partition = random_partition(len(tasks), rule.groups, generator, weights)
@@ -56,24 +81,11 @@ def make_partition(
         else:
             partition, measured = _along_axes(rule, conflicts, settings, weights, seed)
             record |= measured
-    except InputError:
-        raise
     except ValueError as error:
-        raise InputError(f"partition {rule.name}: {error}; use fewer groups or more tasks") from None
+        raise InputError(f"partition {rule.name}: {error}") from None
     groups = [[tasks[index] for index in group] for group in partition.groups]
     write_json(run.partition(rule.name), record | {"groups": groups})
     return groups
-
-
-def _given(name: str, given: Sequence[Sequence[str]], tasks: Sequence[str]) -> Partition:
-    listed = [task for group in given for task in group]
-    unknown = next((task for task in listed if task not in tasks), None)
-    if unknown is not None:
-        raise InputError(f"splits.{name} names {unknown!r}, which is not in the mixture; it has {', '.join(tasks)}")
-    wrong = next((task for task in tasks if listed.count(task) != 1), None)
-    if wrong is not None:
-        raise InputError(f"splits.{name} has task {wrong!r} {listed.count(wrong)} times; put every task in one group")
-    return Partition(tuple(tuple(tasks.index(task) for task in group) for group in given))
 
 
 def _along_axes(

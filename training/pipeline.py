@@ -42,6 +42,10 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float
         events = Events(run, progress)
         with events.stage("mixture"):
             mixture = freeze(recipe.mixture, recipe.seed, run.mixture)
+            for arm in arms:
+                if arm.partition is not None:
+                    given = recipe.splits.get(arm.partition.name, [])
+                    arm.partition.check(given, [task.name for task in mixture.tasks])
         with LocalPool(resources.workers, resources.threads, resources.device, progress, deadline) as launcher:
             stages = Stages(recipe, run, mixture, launcher)
             with events.stage("start"):

@@ -177,8 +177,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
-            _flush(file)
+        for entry in temporary.rglob("*"):
+            if entry.is_file():
+                _flush(entry)
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)

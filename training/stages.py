@@ -7,7 +7,6 @@ from training.arms import Arm, Specifier
 from training.branch_spec import BranchSpec
 from training.config import Recipe
 from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
-from training.errors import InputError
 from training.keyed_file import stored_key
 from training.launch.job import Job, Launcher
 from training.mixture import Mixture
@@ -91,10 +90,7 @@ class Stages:
     def _groups(self, arm: Arm, conflicts: MeasuredConflicts | None) -> list[list[str]]:
         rule = arm.partition
         assert rule is not None
-        if conflicts is None:
-            raise InputError(
-                f"arm {arm.name!r} divides the tasks and the mixture has only one; add tasks or drop the arm"
-            )
+        assert conflicts is not None, "a rule was checked against a single task"
         given = self.recipe.splits.get(rule.name, [])
         return make_partition(self.run, rule, conflicts, self.recipe.partition, given, self.recipe.seed)
 

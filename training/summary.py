@@ -1,5 +1,6 @@
 """The table that ends a run: every arm with its cost, its loss and what separates it from its controls, if anything."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -220,5 +221,5 @@ def _controls(arm: Arm, specs: Mapping[str, Sequence[BranchSpec]], names: Sequen
     groups = len(specs[arm.name])
     same_size = [f"joint-equal-steps-{groups}"]
     if arm.partition is not None and arm.partition.kind != "random":
-        same_size += [name for name in names if name.startswith(f"random-{groups}")]
+        same_size += [name for name in names if re.fullmatch(rf"random-{groups}(-.+)?", name)]
     return [name for name in ("joint", *same_size) if name in names and name != arm.name]

@@ -43,7 +43,7 @@ COLUMNS: tuple[tuple[str, Callable[[ArmRow], str]], ...] = (
 )
 
 
-ON_TERMINAL = ("arm", "tokens", "steps", "loss [95 %]", "gain", "exact %", "unseen loss")
+ON_TERMINAL = ("arm", "tokens", "loss [95 %]", "exact %", "unseen loss")
 """Columns that fit in 80 characters; the page has them all."""
 
 

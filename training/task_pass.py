@@ -47,7 +47,7 @@ def measure_task(
     examples = encode(task.rows("calibration"), tokenizer, limit, name)
     training_examples = encode(task.rows("train"), tokenizer, limit, name)
     batches = random_micro_batches(len(examples), settings.micro_batch_examples, seed, name)
-    if settings.mode == "stride":
+    if settings.mode == "paper":
         compression = Stride({name: parameter.numel() for name, parameter in trainable.items()}, settings.stride)
     else:
         compression = SignedSketch(settings.sketch_size, sketch_seed(seed), model.device, weight_dtype(start.precision))
@@ -62,7 +62,7 @@ def measure_task(
             precision=start.precision,
             group_sketch_size=settings.group_sketch_size,
             seed=sketch_seed(seed),
-            keep=STRIDE_HALVES if settings.mode == "stride" else len(batches),
+            keep=STRIDE_HALVES if settings.mode == "paper" else len(batches),
             report=report,
             stopping=stopping,
         )

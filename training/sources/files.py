@@ -57,19 +57,18 @@ def read_rows(path: Path) -> Iterator[Row]:
     if path.suffix == ".parquet":
         yield from _parquet_rows(path)
         return
-    with open(path, encoding="utf-8") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _json_row(line, f"{path}:{number}")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not UTF-8 text ({error.reason}); convert it") from None
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _json_row(line, f"{path}:{number}")
 
 
-def _json_row(line: str, where: str) -> Row:
+def _json_row(line: bytes, where: str) -> Row:
     try:
-        record = json.loads(line)
-    except ValueError as error:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 text ({error.reason}); convert the file") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); one JSON object per line") from None
     return row_from_record(record, where)
 
@@ -82,5 +81,5 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for record in batch.to_pylist():
                 number += 1
                 yield row_from_record(record, f"{path}:{number}")
-    except pyarrow.lib.ArrowException as error:
+    except (pyarrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a readable Parquet file ({error}); write it again") from None

@@ -57,6 +57,8 @@ def row_from_record(record: Any, where: str) -> Row:
         raise InputError(
             f"{where}: the last message is not an assistant answer to something; add the answer or drop the row"
         )
+    if any("\ud800" <= character <= "\udfff" for message in row.messages for character in message["content"]):
+        raise InputError(f"{where}: a text holds half a surrogate pair, which UTF-8 cannot hold; repair the escape")
     if not row.answer.strip():
         raise InputError(f"{where}: the assistant answer is empty; give an answer or drop the row")
     return row

