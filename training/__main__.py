@@ -1,9 +1,10 @@
 """Command line: ``python -m training run | branch | merge``."""
 
+import errno
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +12,15 @@ from rich.console import Console
 from training.errors import InputError
 from training.interruption import Interrupted
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Split a mixture of tasks along its conflicts, tune the parts alone, merge them once, and compare.",
+)
+
+UsageError: Any = typer.BadParameter.__base__
+"""Typer brings its own copy of click or uses the installed one, by version; this is the right one's."""
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -90,12 +99,20 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-    except (Interrupted, KeyboardInterrupt) as stop:
-        reason = str(stop) or "interrupted"
-        print(f"stopped: {reason}; run the same command to continue", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _end(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _end("error: no space left on the disk; free some and run the same command to continue", 2)
+    except UsageError as error:
+        _end(f"error: {error}; see --help", 2)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
+        _end(f"stopped: {str(stop) or 'interrupted'}; run the same command to continue", 130)
+
+
+def _end(message: str, code: int) -> None:
+    typer.echo(" ".join(message.split()), err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

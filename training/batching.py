@@ -69,7 +69,8 @@ def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, task: str) -> l
     """Tokenise rows with the tokenizer's own chat template.
 
     Raises:
-        InputError: no chat template, a template that rewrites earlier turns, or an example longer than ``max_length``.
+        InputError: no chat template, a template that rewrites earlier turns, a message with one of the tokenizer's
+            special tokens in its text, or an example longer than ``max_length``.
     """
     if not tokenizer.chat_template:
         raise InputError("the model's tokenizer has no chat template; add chat_template.jinja to the model folder")
@@ -80,6 +81,11 @@ def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, task: str) -> l
 
 def _encode_row(row: Row, tokenizer: Any, max_length: int, where: str) -> Example:
     messages = list(row.messages)
+    for special in tokenizer.all_special_tokens:
+        if any(special in message["content"] for message in messages):
+            raise InputError(
+                f"{where}: a message holds the special token {special!r}; remove it or the model reads a turn"
+            )
     ids: list[int] = []
     has_loss: list[bool] = []
     text = ""

@@ -36,7 +36,7 @@ class PackedLayout:
 
     @classmethod
     def of(cls, shared: Tensor, lengths: Tensor) -> "PackedLayout":
-        """The layout of rows of ``lengths`` [rows] that share their first ``shared`` [rows] tokens with the row before."""
+        """The layout of rows of ``lengths`` [rows] that share ``shared`` [rows] leading tokens with the row before."""
         positions = torch.arange(int(lengths.max()), device=lengths.device)
         first_here = (positions >= shared[:, None]) & (positions < lengths[:, None])
         owned = torch.zeros_like(first_here, dtype=torch.int64)
