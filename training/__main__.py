@@ -105,7 +105,7 @@ def main() -> None:
             raise
         _end("error: no space left on the disk; free some and run the same command to continue", 2)
     except UsageError as error:
-        _end(f"error: {error}; see --help", 2)
+        _end(f"error: {str(error) or 'no command'}; see --help", 2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
         _end(f"stopped: {str(stop) or 'interrupted'}; run the same command to continue", 130)
 

@@ -10,11 +10,11 @@ from rich.text import Text
 
 
 class _TokensPerSecond(ProgressColumn):
-    """Speed of a bar that counts tokens."""
+    """Mean speed of a bar that counts tokens; messages come in bursts, so a recent speed would jump."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} tokens/s" if speed else "", style="cyan")
+        elapsed = task.finished_time if task.finished else task.elapsed
+        return Text(f"{task.completed / elapsed:,.0f} tokens/s" if elapsed and task.completed else "", style="cyan")
 
 
 class JobBars:
@@ -23,16 +23,17 @@ class JobBars:
     def __init__(self, bars: Bars, jobs: list[tuple[str, int]]) -> None:
         self._bars = bars
         self._ids = [bars.add_task(title, total=tokens or None, start=False) for title, tokens in jobs]
-        self._totals = [tokens for _, tokens in jobs]
+        self._tokens = [0] * len(jobs)
 
     def advance(self, number: int, tokens: int) -> None:
-        """Job ``number`` has put ``tokens`` more tokens through the model."""
+        """Job ``number`` has put ``tokens`` more tokens through the model; 0 when it begins."""
+        self._tokens[number] += tokens
         self._bars.start_task(self._ids[number])
         self._bars.advance(self._ids[number], tokens)
 
     def finish(self, number: int) -> None:
         """Job ``number`` is done."""
-        total = self._totals[number] or 1
+        total = self._tokens[number] or 1  # what was expected was an estimate
         self._bars.start_task(self._ids[number])
         self._bars.update(self._ids[number], total=total, completed=total)
 

@@ -39,7 +39,7 @@ class Stages:
             self.start = self._place(str(self.run.base), self.run.start)
             return
         self.primer = self._specifier(self.base).primer()
-        self._train("primer", [self.primer])
+        self._train("primer", {"primer": self.primer})
         self.start = self._place(str(BranchDirectory(self.run.branch(self.primer.hash)).model), self.run.start)
 
     def _place(self, model: str, folder: Path) -> PlacedModel:
@@ -96,19 +96,23 @@ class Stages:
 
     def train(self, specs: Specs) -> None:
         """Train every branch that is not there yet, each once, however many arms share it."""
-        self._train("branches", list({spec.hash: spec for branches in specs.values() for spec in branches}.values()))
+        named: dict[str, BranchSpec] = {}
+        for arm, branches in specs.items():
+            for number, spec in enumerate(branches, start=1):
+                if spec not in named.values():
+                    named[arm if len(branches) == 1 else f"{arm} {number}/{len(branches)}"] = spec
+        self._train("branches", named)
 
-    def _train(self, title: str, specs: Sequence[BranchSpec]) -> None:
+    def _train(self, title: str, specs: Mapping[str, BranchSpec]) -> None:
         jobs = []
-        for spec in specs:
+        for name, spec in specs.items():
             paths = BranchDirectory(self.run.branch(spec.hash))
             if paths.done.exists() and (paths.model / "config.json").exists():
                 continue
             if not paths.spec.exists():
                 write_json(paths.spec, spec.model_dump())
-            label = f"{len(spec.tasks)} tasks · {spec.hash[:6]}"
             arguments = {"spec_path": paths.spec, "out": paths.root}
-            jobs.append(Job(label, "training.branch:train_branch", arguments, TOKENS_PER_ROW * spec.examples))
+            jobs.append(Job(name, "training.branch:train_branch", arguments, TOKENS_PER_ROW * spec.examples))
         self.launcher.run(title, jobs)
 
     def assemble(self, arms: Sequence[Arm], specs: Specs) -> None:

@@ -50,8 +50,6 @@ def test_every_form_of_arm_means_what_it_says(name: str, arm: Arm) -> None:
         "joint-equal-steps-1",
         "mine",
         "-uniform",
-    ]
-    + [
         "joint-0",
         "joint-0.0",
         "merit-0d",
@@ -62,8 +60,10 @@ def test_every_form_of_arm_means_what_it_says(name: str, arm: Arm) -> None:
         "random-0",
         "random-2-s",
         "merit-1d ",
-    ]
-    + ["joint-equal-steps-2-uniform", "random-2-uniform-uniform", "merit-1d-uniform+linear"],
+        "joint-equal-steps-2-uniform",
+        "random-2-uniform-uniform",
+        "merit-1d-uniform+linear",
+    ],
 )
 def test_an_arm_that_is_none_is_refused_by_name(name: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -1,4 +1,5 @@
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_a_row_shares_with_the_row_before_it_the_longest_common_beginning(batch_
     batch = collate(batch_examples, range(len(batch_examples)))
     rows = sorted(example.ids for example in batch_examples)
     expected = [0]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         expected.append(max(count for count in range(min(len(before), len(row)) + 1) if before[:count] == row[:count]))
     assert batch.shared.tolist() == expected
 

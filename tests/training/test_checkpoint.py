@@ -102,7 +102,7 @@ def test_a_checkpoint_with_a_damaged_head_is_refused_or_read_and_nothing_else(
     try:
         load_checkpoint(path, *begin(0, CHOICES["adamw"], torch.float32))
     except InputError as error:
-        assert str(path) in str(error)
+        assert str(path) in str(error)  # noqa: PT017 a harmless flip may be read
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:

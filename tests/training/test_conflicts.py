@@ -64,17 +64,17 @@ def exact_cosines(run: RunDirectory, mixture: Mixture) -> np.ndarray:
     return units @ units.T
 
 
-@pytest.mark.parametrize("mode", ["sketch", "stride"])
+@pytest.mark.parametrize("mode", ["sketch", "paper"])
 def test_conflicts_are_the_cosines_of_the_tasks_whole_gradients(run: tuple[RunDirectory, Mixture], mode: str) -> None:
     directory, mixture = run
-    chosen = SETTINGS.model_copy(update={"mode": mode, "stride": 1})
+    chosen = ConflictSettings.model_validate(SETTINGS.model_dump() | {"mode": mode, "stride": 1})
     reported: list[int] = []
     for task in mixture.tasks:
         measure(directory, task.name, settings=chosen, report=reported.append)
         assert stored_key(directory.sketches(task.name)) == f"key of {task.name}"
     measured = summarise_conflicts(directory, mixture.tasks, chosen, 0)
     exact = exact_cosines(directory, mixture)
-    tolerance = 1e-5 if mode == "stride" else 5 / np.sqrt(SETTINGS.sketch_size)
+    tolerance = 1e-5 if mode == "paper" else 5 / np.sqrt(SETTINGS.sketch_size)
     np.testing.assert_allclose(measured.estimate.cosine, exact, rtol=0, atol=tolerance)
     assert exact[0, 1] > exact[0, 2] + 5 * tolerance, "the instance tells tasks apart"
     record = read_json(directory.conflicts)
@@ -88,7 +88,7 @@ def test_conflicts_are_the_cosines_of_the_tasks_whole_gradients(run: tuple[RunDi
     calibration = [encode(task.rows("calibration"), tokenizer, 1024, "t") for task in mixture.tasks]
     assert record["answer_tokens"] == [sum(example.answer_tokens for example in examples) for examples in calibration]
     assert sum(reported) == sum(len(example) for examples in calibration for example in examples)
-    assert all(len(sums) == (2 if mode == "stride" else 3) for sums in measured.sums)
+    assert all(len(sums) == (2 if mode == "paper" else 3) for sums in measured.sums)
     assert all(needed is None or needed >= 0 for needed in record["examples_for_reliability_0.95"])
 
 

@@ -13,7 +13,7 @@ RATES = np.array([0.5, 1.0, 2.0, 8.0])
 
 
 def draw_items(rng: np.random.Generator, per_task: int = PER_TASK, offset: float = 0.0) -> Items:
-    """Items of four tasks and an unseen one; loss per token is the task's rate + offset on average, whatever the tokens."""
+    """Items of four tasks and an unseen one; the mean loss per token is the task's rate + offset."""
     task = np.repeat(np.arange(TASKS + 1), per_task)
     tokens = rng.integers(1, 6, len(task))
     rates = np.append(RATES, 100.0)[task] + offset

@@ -80,4 +80,4 @@ def test_any_json_where_a_conversation_should_be_is_a_row_or_an_input_error(valu
         try:
             assert row_from_record(record, "f:1").answer == value
         except InputError as error:
-            assert str(error).startswith("f:1: ")
+            assert str(error).startswith("f:1: ")  # noqa: PT017 either is right

@@ -131,7 +131,7 @@ def test_inner_products_are_unbiased_over_seeds(errors_by_size: dict[int, np.nda
 
 
 def predicted_error(size: int, one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Root mean square error over seeds: two entries add x²y² + xyxy with probability 1/size, unless they share a block."""
+    """Root mean square error over seeds: entries of different blocks add x²y² + xyxy with probability 1/size."""
     blocks = [
         (x[first : first + size], y[first : first + size])
         for x, y in ((one[name].reshape(-1), other[name].reshape(-1)) for name in one)

@@ -41,6 +41,7 @@ def _begin_worker(threads: int, devices: Any, messages: Any, stop: Any) -> None:
 
 def _run_job(number: int, job: Job) -> Any:
     messages, stop = _in_worker["messages"], _in_worker["stop"]
+    messages.put((number, 0))
     return job.resolve()(
         **job.arguments,
         device=_in_worker["device"],
