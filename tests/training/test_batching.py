@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from training.batching import Batch, Example, collate, encode, micro_batches
@@ -119,6 +119,13 @@ def test_a_batch_holds_every_example_and_every_target_with_its_owner(batch_examp
         assert by_item[10 * number] == expected
 
 
+ENDS_WHERE_THE_NEXT_GOES_ON_WITH_PADDING = [
+    Example((1, 2), (False, True), 1),
+    Example((1, 2, 0, 0, 3), (False, False, False, True, True), 3),
+]
+
+
+@example(ENDS_WHERE_THE_NEXT_GOES_ON_WITH_PADDING)
 @given(examples())
 def test_a_row_shares_with_the_row_before_it_the_longest_common_beginning(batch_examples: list[Example]) -> None:
     batch = collate(batch_examples, range(len(batch_examples)))

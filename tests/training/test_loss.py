@@ -141,6 +141,18 @@ def test_packing_behind_a_shared_prefix_changes_neither_loss_nor_gradient(
     assert_gradients_equal(gradients, packed_gradients)
 
 
+def test_a_row_that_ends_where_another_goes_on_with_the_padding_token_is_packed_right(
+    model: PreTrainedModel, packing: PreTrainedModel
+) -> None:
+    short = Example((1, 2, 7), (False, False, True), 2)
+    longer = Example((1, 2, 7, 0, 0, 3), (False, False, False, True, True, True), 3)
+    batch = collate([short, longer], range(2))
+    whole, gradients = loss_and_gradients(model, [batch])
+    packed, packed_gradients = loss_and_gradients(packing, [batch])
+    assert packed == pytest.approx(whole, rel=FLOAT32_NORMS)
+    assert_gradients_equal(gradients, packed_gradients)
+
+
 def test_packed_every_token_goes_through_the_model_once_and_padding_never(packing: PreTrainedModel) -> None:
     shapes: list[tuple[int, ...]] = []
     watch = packing.get_input_embeddings().register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))

@@ -111,6 +111,12 @@ def test_names_blocks_and_seeds_have_places_of_their_own() -> None:
     assert not np.array_equal(halves[:, :16], halves[:, 16:])
 
 
+def pair_of_tensors() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Two correlated vectors of a mean that is not zero: without signs, colliding entries would add up."""
+    one = {name: 0.5 + tensor for name, tensor in tensors(1).items()}
+    return one, {name: 0.5 * one[name] + tensor for name, tensor in tensors(2).items()}
+
+
 def inner_product_errors(size: int, draws: int, one: dict[str, Tensor], other: dict[str, Tensor]) -> np.ndarray:
     exact = float(flat(one) @ flat(other))
     pairs = ((made.of(one), made.of(other)) for made in (sketch(size, seed) for seed in range(draws)))
@@ -119,8 +125,7 @@ def inner_product_errors(size: int, draws: int, one: dict[str, Tensor], other: d
 
 @pytest.fixture(scope="module")
 def errors_by_size() -> dict[int, np.ndarray]:
-    one = tensors(1)
-    other = {name: 0.5 * one[name] + tensor for name, tensor in tensors(2).items()}
+    one, other = pair_of_tensors()
     return {size: inner_product_errors(size, 100, one, other) for size in (16, 64, 256)}
 
 
@@ -147,8 +152,7 @@ def predicted_error(size: int, one: dict[str, Tensor], other: dict[str, Tensor])
 
 
 def test_the_error_falls_like_one_over_the_root_of_the_size(errors_by_size: dict[int, np.ndarray]) -> None:
-    one = tensors(1)
-    other = {name: 0.5 * one[name] + tensor for name, tensor in tensors(2).items()}
+    one, other = pair_of_tensors()
     for size, errors in errors_by_size.items():
         assert np.sqrt((errors**2).mean()) == pytest.approx(predicted_error(size, one, other), rel=0.25)
     assert np.sqrt((errors_by_size[16] ** 2).mean() / (errors_by_size[64] ** 2).mean()) == pytest.approx(2, rel=0.35)
@@ -206,8 +210,8 @@ def test_folding_is_linear_row_by_row_and_puts_as_many_entries_in_every_bucket(
 
 def test_folding_keeps_inner_products_in_expectation() -> None:
     rng = np.random.default_rng(0)
-    one = rng.standard_normal(256).astype(np.float32)
-    other = (one + rng.standard_normal(256)).astype(np.float32)
+    one = (1 + rng.standard_normal(256)).astype(np.float32)  # without signs, the means would add up
+    other = (1 + one + rng.standard_normal(256)).astype(np.float32)
     errors = np.array([np.dot(*fold(np.stack([one, other]), 32, seed)) - one @ other for seed in range(300)])
     assert abs(errors.mean()) < 4 * errors.std(ddof=1) / math.sqrt(len(errors))
     assert errors.std() < 2 * np.linalg.norm(one) * np.linalg.norm(other) / math.sqrt(32)
