@@ -39,6 +39,26 @@ class Arm:
     batch: int = 1
 
 
+def parse_arms(recipe: Recipe) -> list[Arm]:
+    """The arms of a recipe, in its order.
+
+    Raises:
+        InputError: an unknown arm, or a split whose name means another arm already.
+    """
+    for name in recipe.splits:
+        if name.endswith("-uniform") or _is_built_in(name):
+            raise InputError(f"splits.{name}: {name!r} means another arm already; give the split another name")
+    return [parse_arm(name, recipe.splits) for name in recipe.arms]
+
+
+def _is_built_in(name: str) -> bool:
+    try:
+        parse_arm(name, {})
+    except InputError:
+        return False
+    return True
+
+
 def parse_arm(name: str, splits: Mapping[str, object]) -> Arm:
     """The arm of this name.
 

@@ -22,7 +22,15 @@ from training.loss import answer_losses, pack_if_possible
 from training.memory import peak_memory, reset_peak_memory
 from training.metrics import append_line, keep_lines
 from training.mixture import Mixture
-from training.model import autocast, choose_trainable, context_length, load_model, load_tokenizer, save_model
+from training.model import (
+    autocast,
+    checkpoint_activations,
+    choose_trainable,
+    context_length,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
 from training.optimisation import clip_gradients, learning_rate, make_optimizer
 from training.run_directory import BranchDirectory, folder_hash, read_json, write_json
 
@@ -67,7 +75,7 @@ class _Training:
         reset_peak_memory()
         self.model = load_model(self.start, spec.precision, device).train()
         if spec.settings.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(self.model)
         self.packed = pack_if_possible(self.model)
         self.trainable = choose_trainable(self.model, spec.trainable)
         self.optimizer = make_optimizer(spec.settings, self.trainable.values())

@@ -19,6 +19,7 @@ from training.sources import files, hub_datasets, reasoning_gym_tasks
 from training.sources.row import Row
 
 GENERATED_WHEN_ALL = 256
+RESERVED = ("outside", "manifest.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated:
         raise InputError(f"task {repeated!r} is in the mixture twice; remove one or give it another name")
+    reserved = next((name for name in names if name in RESERVED), None)
+    if reserved:
+        raise InputError(f"a task cannot be called {reserved!r}, which the mixture's folder uses; give it another name")
     manifest = folder / "manifest.json"
     earlier = read_json(manifest) if manifest.exists() else {"tasks": [], "outside": []}
     wanted = [("tasks", folder, source) for source in inside]

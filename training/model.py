@@ -137,6 +137,13 @@ def choose_trainable(model: PreTrainedModel, patterns: Sequence[str]) -> dict[st
     return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 
 
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Recompute activations in the backward pass instead of keeping them."""
+    # transformers renamed this and drops the older name in version 6.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def save_model(model: PreTrainedModel, companions: Path, folder: Path) -> None:
     """Write weights and configuration to ``folder``; tokenizer and template come from the folder ``companions``."""
     with replacing_folder(folder) as temporary:

@@ -7,7 +7,7 @@ stopped and does nothing twice.
 import time
 from pathlib import Path
 
-from training.arms import parse_arm
+from training.arms import parse_arms
 from training.config import Recipe
 from training.environment import describe_environment
 from training.events import Events
@@ -33,7 +33,7 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float
         Interrupted: the time budget is used up or a worker died; the same command continues.
     """
     deadline = None if time_budget is None else time.monotonic() + time_budget
-    arms = [parse_arm(name, recipe.splits) for name in recipe.arms]
+    arms = parse_arms(recipe)
     run = RunDirectory(out.resolve())
     resources = recipe.resources
     with run.lock():

@@ -81,7 +81,9 @@ class SignedSketch:
                 signs=generator.integers(0, SIGN_PERIOD, blocks).tolist(),
                 flips=(generator.integers(0, 2, blocks) * 2.0 - 1.0).tolist(),
             )
-        return self._layouts[name]
+        layout = self._layouts[name]
+        assert len(layout.buckets) == math.ceil(length / self.size), f"{name} was sketched with another length before"
+        return layout
 
 
 def fold(sketch: NDArray[np.float32], size: int, seed: int) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.arms import Arm, Specifier, parse_arm
+from training.arms import Arm, Specifier, parse_arm, parse_arms
 from training.config import Recipe
 from training.errors import InputError
 from training.mixture import Task
@@ -138,3 +138,10 @@ def test_the_primer_is_all_tasks_own_slices_from_the_base_with_its_own_settings(
     primer = make.primer()
     assert (primer.split, primer.start_path, primer.tasks) == ("primer", "../../base", {"a": "p a", "b": "p b"})
     assert (primer.examples, primer.settings.learning_rate, primer.settings.momentum) == (12, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("name", ["joint", "merit-1d", "random-2-s3", "mine-uniform"])
+def test_a_split_cannot_take_a_name_that_means_another_arm(name: str) -> None:
+    recipe = Recipe.model_validate({"mixture": {"tasks": ["reasoning_gym:gcd"]}, "splits": {name: [["a"], ["b"]]}})
+    with pytest.raises(InputError, match=name):
+        parse_arms(recipe)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example as always_with
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.batching import Batch, Example, collate, encode, micro_batches
@@ -13,7 +14,7 @@ from training.errors import InputError
 from training.sources.row import Row, single_turn
 
 # Every byte is a token and every template piece below is spelled out, so the oracle is plain string building.
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10).filter(lambda text: "<|" not in text)
 answers = texts.map(str.strip).filter(bool)
 
 
@@ -62,6 +63,15 @@ def test_the_prompt_of_an_example_is_what_generation_is_given(row: Row, tokenize
 def test_white_space_that_ends_an_answer_is_learnt_and_the_line_break_after_its_turn_is_not(tokenizer: Any) -> None:
     (example,) = encode([single_turn("q", "a \n")], tokenizer, 100, "t")
     assert tokenizer.decode(example.ids[example.prompt_length :]) == "a \n<|im_end|>"
+
+
+@pytest.mark.parametrize("special", ["<|im_start|>", "<|im_end|>", "<|pad|>"])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_text_that_would_be_read_as_a_turn_of_its_own_is_refused(tokenizer: Any, special: str, turn: int) -> None:
+    turns = ["q", "a"]
+    turns[turn] += special
+    with pytest.raises(InputError, match=r"task 't', row 2: a message holds the special token '<\|"):
+        encode([single_turn("q", "a"), single_turn(*turns)], tokenizer, 100, "t")
 
 
 def test_an_example_must_fit_in_the_context_to_the_token(tokenizer: Any) -> None:
@@ -125,7 +135,7 @@ ENDS_WHERE_THE_NEXT_GOES_ON_WITH_PADDING = [
 ]
 
 
-@example(ENDS_WHERE_THE_NEXT_GOES_ON_WITH_PADDING)
+@always_with(ENDS_WHERE_THE_NEXT_GOES_ON_WITH_PADDING)
 @given(examples())
 def test_a_row_shares_with_the_row_before_it_the_longest_common_beginning(batch_examples: list[Example]) -> None:
     batch = collate(batch_examples, range(len(batch_examples)))

@@ -217,3 +217,10 @@ def test_answers_of_a_generator_are_scored_by_the_generator(tmp_path: Path) -> N
     assert task.scoring == "reasoning_gym"
     assert task.matcher()(row.answer, row)
     assert not task.matcher()("x", row)
+
+
+@pytest.mark.parametrize("name", ["outside", "manifest.json"])
+def test_a_task_cannot_take_a_name_that_the_folder_uses(name: str, tmp_path: Path) -> None:
+    settings = MixtureSettings.model_validate({"tasks": [{"dataset": "gcd", "name": name}]})
+    with pytest.raises(InputError, match=name):
+        freeze(settings, 0, tmp_path / "mixture")

@@ -1,6 +1,5 @@
 import fnmatch
 import json
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,23 +69,23 @@ def test_the_real_model_answers_and_trains_on_what_generation_is_given(tmp_path:
     assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
-    rows = [
-        single_turn("What is the capital of France?", "Paris"),
-        single_turn("What is the capital of Italy?", "Rome"),
-    ]
+    answers = {"France": "The capital of France is Paris.", "Italy": "The capital of Italy is Rome."}
+    rows = [single_turn(f"What is the capital of {land}?", answer) for land in answers for answer in answers.values()]
     examples = encode(rows, tokenizer, context_length(model, None), "capitals")
     prompt = tokenizer.apply_chat_template(list(rows[0].messages[:-1]), add_generation_prompt=True, return_dict=False)
     assert list(examples[0].ids[: examples[0].prompt_length]) == prompt
-    assert tokenizer.decode(examples[0].ids[examples[0].prompt_length :]) == "Paris<|im_end|>"
-    batch = collate(examples, range(2))
+    assert tokenizer.decode(examples[0].ids[len(prompt) :]) == f"{answers['France']}<|im_end|>"
+    batch = collate(examples, range(4))
     with torch.inference_mode():
-        answer = model.generate(torch.tensor([prompt]), max_new_tokens=10, do_sample=False)
+        generated = model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)
         whole, _ = answer_losses(model, batch, "cross-entropy")
         assert pack_if_possible(model)
         packed, _ = answer_losses(model, batch, "cross-entropy")
     torch.testing.assert_close(packed, whole, rtol=1e-3, atol=1e-3)
-    assert whole.mean() < 0.5 * math.log(model.config.vocab_size)
-    assert "Paris" in tokenizer.decode(answer[0][len(prompt) :])
+    france_paris, france_rome, italy_paris, italy_rome = torch.zeros(4).index_add_(0, batch.items, whole).tolist()
+    assert france_paris + 5 < france_rome  # nats: the model knows, and damaged weights would not
+    assert italy_rome + 5 < italy_paris
+    assert "Paris" in tokenizer.decode(generated[0][len(prompt) :])
 
 
 # --- finding, placing, loading ----------------------------------------------------------------------------------------

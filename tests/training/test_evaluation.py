@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from training.batching import collate, encode
+from training.config import MixtureSettings, StartSettings
+from training.evaluation import ROOM_FOR_ANSWERS, _generate, evaluate_model
+from training.items import Items, load_items
+from training.loss import answer_losses
+from training.mixture import Mixture, freeze
+from training.run_directory import RunDirectory
+
+TASKS: list[Any] = ["reasoning_gym:gcd", "reasoning_gym:coin_flip"]
+GENERATED = 2
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> RunDirectory:
+    """Two tasks of five test items and one unseen task, evaluated."""
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    settings = MixtureSettings(tasks=TASKS, outside=["reasoning_gym:lcm"], train=1, calibration=2, test=5)
+    freeze(settings, 0, run.mixture)
+    evaluate_model(
+        run.root,
+        "tiny",
+        tiny_folder,
+        "a key",
+        StartSettings(precision="float64"),
+        batch_tokens=400,
+        generate=GENERATED,
+        device="cpu",
+        report=lambda tokens: None,
+        stopping=lambda: False,
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def items(run: RunDirectory) -> Items:
+    return load_items(run.evaluation("tiny"))
+
+
+def test_each_item_has_the_loss_it_has_alone(
+    run: RunDirectory, items: Items, load_tiny: Callable[[str], PreTrainedModel], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = load_tiny("float64")
+    mixture = Mixture.load(run.mixture)
+    examples = [
+        example
+        for task in (*mixture.tasks, *mixture.outside)
+        for example in encode(task.rows("test"), tokenizer, 4096, task.name)
+    ]
+    with torch.no_grad():
+        alone = [answer_losses(model, collate([example], [0]), "cross-entropy") for example in examples]
+    np.testing.assert_allclose(items.loss, [losses.sum().item() for losses, _ in alone], rtol=1e-6)
+    assert items.correct.tolist() == [int(correct.sum()) for _, correct in alone]
+    assert items.tokens.tolist() == [example.answer_tokens for example in examples]
+
+
+def test_unseen_tasks_are_evaluated_and_marked(items: Items) -> None:
+    assert items.tasks == ("gcd", "coin_flip", "lcm")
+    assert items.outside.tolist() == [False, False, True]
+
+
+def test_only_the_first_items_of_a_task_are_answered(items: Items) -> None:
+    for task in range(3):
+        answered = items.match[items.task == task] >= 0
+        assert answered.tolist() == [True] * GENERATED + [False] * (5 - GENERATED)
+
+
+def test_a_generated_answer_is_the_greedy_one_of_its_prompt_alone(
+    run: RunDirectory, load_tiny: Callable[[str], PreTrainedModel], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = load_tiny("float64")
+    examples = encode(Mixture.load(run.mixture).tasks[0].rows("test"), tokenizer, 4096, "gcd")
+    together = _generate(model, tokenizer, examples)
+    longest = max(len(example) - example.prompt_length for example in examples)
+    for example, answer in zip(examples, together, strict=True):
+        ids = list(example.ids[: example.prompt_length])
+        for _ in range(longest + ROOM_FOR_ANSWERS):
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == tokenizer.eos_token_id:
+                break
+        assert answer == tokenizer.decode(ids[example.prompt_length :], skip_special_tokens=True).strip()
+
+
+def test_a_right_answer_matches_and_a_wrong_one_does_not(run: RunDirectory) -> None:
+    task = Mixture.load(run.mixture).tasks[0]
+    matches = task.matcher()
+    for row in task.rows("test"):
+        assert matches(row.answer, row)
+        assert not matches(row.answer + "7", row)
