@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from training.batching import Example, encode, micro_batches
 from training.config import StartSettings
+from training.generation import greedy_answers
 from training.interruption import Interrupted
 from training.keyed_file import save_keyed
 from training.loss import answer_losses, pack_if_possible
@@ -23,10 +24,6 @@ from training.model import autocast, context_length, load_model, load_tokenizer
 from training.packed_attention import disable_packing
 from training.run_directory import RunDirectory
 from training.sources.row import Row
-
-ROOM_FOR_ANSWERS = 8
-"""Tokens that generation may run past the longest reference answer of a task before it is stopped."""
-GENERATION_BATCH = 16
 
 
 def evaluate_model(
@@ -55,23 +52,27 @@ def evaluate_model(
     model = load_model(folder, start.precision, torch.device(device))
     tokenizer = load_tokenizer(folder)
     limit = context_length(model, start.max_length)
-    columns: dict[str, list[Any]] = {name: [] for name in ("task", "loss", "tokens", "correct", "match", "answers")}
     tasks = (*mixture.tasks, *mixture.outside)
-    for number, task in enumerate(tasks):
-        if stopping():
-            raise Interrupted("evaluation was stopped")
-        rows = task.rows("test")
-        examples = encode(rows, tokenizer, limit, task.name)
+    rows = [task.rows("test") for task in tasks]
+    examples = [encode(own, tokenizer, limit, task.name) for task, own in zip(tasks, rows, strict=True)]
+    columns: dict[str, list[Any]] = {name: [] for name in ("task", "loss", "tokens", "correct", "match", "answers")}
+    pack_if_possible(model)
+    for number, own in enumerate(examples):
+        _stop_if(stopping)
         with torch.inference_mode(), autocast(start.precision, model.device):
-            losses, correct = _item_losses(model, examples, start.objective, batch_tokens)
-            answers = _generate(model, tokenizer, examples[:generate])
-        columns["task"].append(np.full(len(rows), number))
+            losses, correct = _item_losses(model, own, start.objective, batch_tokens)
+        columns["task"].append(np.full(len(own), number))
         columns["loss"].append(losses)
-        columns["tokens"].append([example.answer_tokens for example in examples])
+        columns["tokens"].append([example.answer_tokens for example in own])
         columns["correct"].append(correct)
-        columns["match"].append(_matches(task, rows, answers))
-        columns["answers"].append(answers + [""] * (len(rows) - len(answers)))
-        report(sum(map(len, examples)))
+        report(sum(map(len, own)))
+    disable_packing(model)
+    for task, own_rows, own in zip(tasks, rows, examples, strict=True):
+        _stop_if(stopping)
+        with torch.inference_mode(), autocast(start.precision, model.device):
+            answers = greedy_answers(model, tokenizer, own[:generate])
+        columns["match"].append(_matches(task, own_rows, answers))
+        columns["answers"].append(answers + [""] * (len(own) - len(answers)))
     arrays = {name: np.concatenate(values) for name, values in columns.items()}
     save_keyed(
         run.evaluation(name),
@@ -82,10 +83,14 @@ def evaluate_model(
     )
 
 
+def _stop_if(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise Interrupted("evaluation was stopped")
+
+
 def _item_losses(
     model: PreTrainedModel, examples: list[Example], objective: str, batch_tokens: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    pack_if_possible(model)
     losses = torch.zeros(len(examples), dtype=torch.float64)
     correct = torch.zeros(len(examples), dtype=torch.int64)
     for batch in micro_batches(examples, batch_tokens):
@@ -94,31 +99,6 @@ def _item_losses(
         losses.index_add_(0, batch.items.cpu(), token_losses.double().cpu())
         correct.index_add_(0, batch.items.cpu(), token_correct.long().cpu())
     return losses.numpy(), correct.numpy()
-
-
-def _generate(model: Any, tokenizer: Any, examples: list[Example]) -> list[str]:
-    """Greedy answers, batched by prompt length."""
-    disable_packing(model)
-    answers = [""] * len(examples)
-    order = sorted(range(len(examples)), key=lambda index: examples[index].prompt_length)
-    ends = model.generation_config.eos_token_id
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    for first in range(0, len(order), GENERATION_BATCH):
-        chosen = order[first : first + GENERATION_BATCH]
-        prompts = [torch.tensor(examples[index].ids[: examples[index].prompt_length]) for index in chosen]
-        longest = max(len(examples[index]) - examples[index].prompt_length for index in chosen)
-        width = max(map(len, prompts))
-        ids = torch.stack([torch.nn.functional.pad(prompt, (width - len(prompt), 0), value=pad) for prompt in prompts])
-        mask = torch.stack([torch.arange(width) >= width - len(prompt) for prompt in prompts]).long()
-        settings = GenerationConfig(
-            max_new_tokens=longest + ROOM_FOR_ANSWERS, do_sample=False, pad_token_id=pad, eos_token_id=ends
-        )
-        produced = model.generate(
-            ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
-        )
-        for index, row in zip(chosen, produced, strict=True):
-            answers[index] = tokenizer.decode(row[width:], skip_special_tokens=True).strip()
-    return answers
 
 
 def _matches(task: Task, rows: list[Row], answers: list[str]) -> list[int]:

@@ -98,8 +98,9 @@ def enable_packing(model: PreTrainedModel) -> None:
 
 
 def disable_packing(model: PreTrainedModel) -> None:
-    """Give the model its ordinary attention back."""
-    model.set_attn_implementation(getattr(model, ORDINARY))
+    """Give the model its ordinary attention back; nothing happens where it has it."""
+    if is_packing(model):
+        model.set_attn_implementation(getattr(model, ORDINARY))
 
 
 def is_packing(model: PreTrainedModel) -> bool:

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.batching import collate, encode
 from training.config import MixtureSettings, StartSettings
-from training.evaluation import ROOM_FOR_ANSWERS, _generate, evaluate_model
+from training.evaluation import evaluate_model
+from training.generation import ROOM_FOR_ANSWERS, greedy_answers
 from training.items import Items, load_items
 from training.loss import answer_losses
 from training.mixture import Mixture, freeze
@@ -78,7 +79,7 @@ def test_a_generated_answer_is_the_greedy_one_of_its_prompt_alone(
 ) -> None:
     model = load_tiny("float64")
     examples = encode(Mixture.load(run.mixture).tasks[0].rows("test"), tokenizer, 4096, "gcd")
-    together = _generate(model, tokenizer, examples)
+    together = greedy_answers(model, tokenizer, examples)
     longest = max(len(example) - example.prompt_length for example in examples)
     for example, answer in zip(examples, together, strict=True):
         ids = list(example.ids[: example.prompt_length])

@@ -40,7 +40,7 @@ def die(device, report, stopping):
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalPool]:
     """Makes pools whose workers can import the functions above."""
     (tmp_path / f"{HERE}.py").write_text(FUNCTIONS)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     progress = Progress(Console(file=StringIO()))
