@@ -16,6 +16,10 @@ def publish(summary: Summary, out: Path, console: Console) -> None:
     console.print(terminal_table(summary))
     for difference in summary.differences:
         console.print(difference_line(difference), markup=False, highlight=False)
+    if summary.doubts:
+        console.print("\nDoubts:")
+    for doubt in summary.doubts:
+        console.print(f"- {doubt}", markup=False, highlight=False)
     console.print(f"\nThe whole table, its notes and the pictures: {run.summary('.md')}", markup=False, highlight=False)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from training.arms import Arm
 from training.branch_spec import BranchSpec
 from training.config import Recipe
+from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts
 from training.items import Items, load_items
 from training.noise import Interval, MacroLosses
 from training.partitions import PartitionRule
@@ -93,6 +94,7 @@ class Summary:
     differences: tuple[Difference, ...]
     partitions: tuple[PartitionRule, ...]
     groups: Mapping[str, Sequence[Sequence[str]]]
+    doubts: tuple[str, ...]
     stage_seconds: Mapping[str, float]
     seed: int
 
@@ -103,6 +105,7 @@ class Summary:
             "arms": [asdict(row) for row in self.rows],
             "differences": [asdict(difference) | {"verdict": difference.verdict} for difference in self.differences],
             "groups": dict(self.groups),
+            "doubts": list(self.doubts),
             "stage_seconds": dict(self.stage_seconds),
         }
 
@@ -138,11 +141,36 @@ def summarise(
     )
     groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if len(specs[arm.name]) > 1}
     partitions = tuple({arm.partition.name: arm.partition for arm in arms if arm.partition}.values())
-    summary = Summary(rows, differences, partitions, groups, stage_seconds, recipe.seed)
+    doubts = _doubts(run, partitions, rows, specs)
+    summary = Summary(rows, differences, partitions, groups, doubts, stage_seconds, recipe.seed)
     evaluated = models | {f"branch-{name}": items for name, items in branch_items.items()}
     write_json(run.evaluation_summary, {name: _per_task(items) for name, items in evaluated.items()})
     write_json(run.summary(".json"), summary.as_json())
     return summary
+
+
+def _doubts(
+    run: RunDirectory,
+    partitions: Sequence[PartitionRule],
+    rows: Sequence[ArmRow],
+    specs: Mapping[str, Sequence[BranchSpec]],
+) -> tuple[str, ...]:
+    doubts: list[str] = []
+    if run.conflicts.exists():
+        conflicts = read_json(run.conflicts)
+        doubts += conflict_doubts(conflicts)
+        for rule in partitions:
+            doubts += partition_doubts(read_json(run.partition(rule.name)), conflicts["tasks"])
+    done = {
+        arm: [read_json(BranchDirectory(run.branch(spec.hash)).done) for spec in branches]
+        for arm, branches in specs.items()
+    }
+    doubts += clipping_doubts(
+        {arm: max(entry["clip_rate"] for entry in entries) for arm, entries in done.items() if entries}
+    )
+    for row in rows:
+        doubts += merge_doubts(row.arm, row.gain)
+    return tuple(doubts)
 
 
 def _row(

@@ -92,6 +92,8 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
     ]
     if summary.differences:
         lines += ["## Differences", "", *(f"- {difference_line(entry)}" for entry in summary.differences), ""]
+    if summary.doubts:
+        lines += ["## Doubts", "", *(f"- {doubt}" for doubt in summary.doubts), ""]
     if summary.groups:
         lines += ["## Groups", ""]
         for arm, groups in summary.groups.items():

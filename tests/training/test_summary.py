@@ -56,7 +56,7 @@ def write_evaluation(run: RunDirectory, name: str, level: float, generated: bool
 
 def write_branch(run: RunDirectory, spec: BranchSpec, tokens: int, steps: int, seconds: float, sketch: list) -> None:
     folder = BranchDirectory(run.branch(spec.hash))
-    write_json(folder.done, {"tokens": tokens, "steps": steps, "seconds": seconds})
+    write_json(folder.done, {"tokens": tokens, "steps": steps, "seconds": seconds, "clip_rate": 0.0})
     sketches = np.array([[0.0, 0.0], sketch], np.float32)
     np.savez(folder.displacement, steps=[0, steps], norms=[0.0, 5.5], sketches=sketches)
 
@@ -239,7 +239,7 @@ def one_row(**changes: Any) -> ArmRow:
 
 
 def test_cells_are_rounded_and_a_missing_number_is_a_dash() -> None:
-    page = markdown(Summary((one_row(),), (), (), {}, {}, 3), [])
+    page = markdown(Summary((one_row(),), (), (), {}, (), {}, 3), [])
     assert dict(zip(*(table_cells(page)[line] for line in (0, 2)), strict=True)) == {
         "arm": "joint",
         "branches": "1",
@@ -264,7 +264,7 @@ def test_the_terminal_table_shows_every_arm_and_fits_in_eighty_characters() -> N
     rows = tuple(one_row(arm=name) for name in ("base", "joint-equal-steps-2", "merit-2d-uniform"))
     console = Console(width=80, no_color=True)
     with console.capture() as capture:
-        console.print(terminal_table(Summary(rows, (), (), {}, {}, 0)))
+        console.print(terminal_table(Summary(rows, (), (), {}, (), {}, 0)))
     shown = capture.get()
     assert max(map(len, shown.splitlines())) <= 80
     assert all(re.search(rf"^ ?{re.escape(row.arm)} .*1\.235 \[1\.000, 1\.500\]", shown, re.MULTILINE) for row in rows)

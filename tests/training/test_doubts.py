@@ -1,0 +1,69 @@
+from typing import Any
+
+import pytest
+
+from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts
+
+SURE: dict[str, Any] = {
+    "tasks": ["gcd", "lcm"],
+    "reliability": [0.95, 0.9],
+    "examples_for_reliability_0.95": [24, 51],
+    "participation_ratio": [5e4, 6e4],
+}
+STABLE: dict[str, Any] = {
+    "name": "merit-1d",
+    "rule": "pca",
+    "same_partition": 0.99,
+    "flip_probability": [0.0, 0.01],
+    "adjusted_rand": {"none-double": 1.0},
+}
+
+
+def test_a_run_without_trouble_raises_no_doubt() -> None:
+    assert conflict_doubts(SURE) == partition_doubts(STABLE, SURE["tasks"]) == []
+    assert clipping_doubts({"joint": 0.1}) == merge_doubts("merit-1d", 0.2) == merge_doubts("joint", None) == []
+
+
+def test_an_unreliable_gradient_is_named_with_the_examples_that_would_help() -> None:
+    (doubt,) = conflict_doubts(SURE | {"reliability": [0.95, 0.15], "examples_for_reliability_0.95": [24, 2668]})
+    assert doubt.startswith("lcm: 15%")
+    assert "2,668" in doubt
+
+
+def test_a_gradient_without_signal_is_named_though_nothing_is_known_to_help() -> None:
+    (doubt,) = conflict_doubts(SURE | {"reliability": [0.0, 0.9], "examples_for_reliability_0.95": [None, 51]})
+    assert doubt.startswith("gcd: 0%")
+
+
+def test_gradients_on_few_entries_are_named_together() -> None:
+    (doubt,) = conflict_doubts(SURE | {"participation_ratio": [58.0, 52.0]})
+    assert "gcd (58), lcm (52)" in doubt
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"same_partition": 0.07}, "7%"),
+        ({"flip_probability": [0.45, 0.0]}, "gcd (45%)"),
+        ({"adjusted_rand": {"none-rows": 1.0, "rows-double": 0.4}}, "rows-double"),
+    ],
+)
+def test_an_unstable_split_says_what_moves_it(change: dict[str, Any], named: str) -> None:
+    (doubt,) = partition_doubts(STABLE | change, SURE["tasks"])
+    assert doubt.startswith("merit-1d")
+    assert named in doubt
+
+
+def test_a_partition_that_measures_nothing_raises_no_doubt() -> None:
+    assert partition_doubts({"name": "random-2", "rule": "random"}, SURE["tasks"]) == []
+
+
+def test_a_merge_worse_than_its_branches_is_a_doubt() -> None:
+    (doubt,) = merge_doubts("merit-1d", -1.078)
+    assert "1.078 nats worse" in doubt
+
+
+def test_a_limit_that_clips_most_steps_is_a_doubt() -> None:
+    (doubt,) = clipping_doubts({"joint": 1.0, "random-2": 0.2})
+    assert "joint (100%)" in doubt
+    assert "random-2" not in doubt

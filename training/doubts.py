@@ -1,0 +1,65 @@
+"""Reports of doubt: what in a run should make its reader hesitate, each with what would help."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LOW_RELIABILITY = 0.7
+FEW_ENTRIES = 1_000
+LIKELY_FLIP = 0.2
+UNSTABLE = 0.5
+OFTEN_CLIPPED = 0.5
+
+
+def conflict_doubts(conflicts: Mapping[str, Any]) -> list[str]:
+    """Doubts about the gradients, from ``conflicts.json``."""
+    doubts = []
+    columns = ("tasks", "reliability", "examples_for_reliability_0.95", "participation_ratio")
+    measured = list(zip(*(conflicts[column] for column in columns), strict=True))
+    for task, reliability, needed, _ in measured:
+        if reliability < LOW_RELIABILITY:
+            help_ = (
+                f"about {needed:,} calibration examples" if needed else "no number of calibration examples we can name"
+            )
+            doubts.append(f"{task}: {reliability:.0%} of its gradient is signal; {help_} would make it 95 %")
+    narrow = [f"{task} ({entries:,.0f})" for task, _, _, entries in measured if entries < FEW_ENTRIES]
+    if narrow:
+        doubts.append(
+            f"few entries dominate the gradients of {', '.join(narrow)} (effective number of entries); a subsample "
+            "would miss them, and conflicts speak of these entries above all"
+        )
+    return doubts
+
+
+def partition_doubts(partition: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """Doubts about a split along principal axes, from ``partitions/NAME.json``."""
+    if partition["rule"] != "pca":
+        return []
+    name, doubts = partition["name"], []
+    if partition["same_partition"] < UNSTABLE:
+        doubts.append(f"{name}: only {partition['same_partition']:.0%} of resamples give this partition again")
+    flips = zip(tasks, partition["flip_probability"], strict=True)
+    likely = [f"{task} ({probability:.0%})" for task, probability in flips if probability > LIKELY_FLIP]
+    if likely:
+        doubts.append(
+            f"{name}: resampling moves {', '.join(likely)} to another group; more calibration examples would help"
+        )
+    apart = [pair for pair, index in partition["adjusted_rand"].items() if index < 1]
+    if apart:
+        doubts.append(f"{name}: the centring decides the split ({', '.join(apart)} disagree)")
+    return doubts
+
+
+def clipping_doubts(clip_rates: Mapping[str, float]) -> list[str]:
+    """Doubts about the step size, from the largest share of clipped steps among each arm's branches."""
+    clipped = [f"{arm} ({rate:.0%})" for arm, rate in clip_rates.items() if rate > OFTEN_CLIPPED]
+    return [f"most steps were clipped in {', '.join(clipped)}; the limit acts as a step size"] if clipped else []
+
+
+def merge_doubts(arm: str, gain: float | None) -> list[str]:
+    """Doubts about a merge: whether its branches are in one basin."""
+    if gain is None or gain >= 0:
+        return []
+    return [
+        f"{arm}: merging made the loss {-gain:.3f} nats worse than the branches' mean; the branches are not in one "
+        "basin: lower branch.learning_rate or lengthen the primer"
+    ]
