@@ -16,11 +16,16 @@ def conflict_doubts(conflicts: Mapping[str, Any]) -> list[str]:
     columns = ("tasks", "reliability", "examples_for_reliability_0.95", "participation_ratio")
     measured = list(zip(*(conflicts[column] for column in columns), strict=True))
     for task, reliability, needed, _ in measured:
-        if reliability < LOW_RELIABILITY:
-            help_ = (
-                f"about {needed:,} calibration examples" if needed else "no number of calibration examples we can name"
+        if needed is None:
+            doubts.append(
+                f"{task}: its gradient is indistinguishable from sampling noise; the task is at its optimum, or needs many "
+                "more calibration examples"
             )
-            doubts.append(f"{task}: {reliability:.0%} of its gradient is signal; {help_} would make it 95 %")
+        elif reliability < LOW_RELIABILITY:
+            doubts.append(
+                f"{task}: {reliability:.0%} of its gradient is signal; about {needed:,} calibration examples would make "
+                "it 95 %"
+            )
     narrow = [f"{task} ({entries:,.0f})" for task, _, _, entries in measured if entries < FEW_ENTRIES]
     if narrow:
         doubts.append(

@@ -32,7 +32,7 @@ def test_an_unreliable_gradient_is_named_with_the_examples_that_would_help() -> 
 
 def test_a_gradient_without_signal_is_named_though_nothing_is_known_to_help() -> None:
     (doubt,) = conflict_doubts(SURE | {"reliability": [0.0, 0.9], "examples_for_reliability_0.95": [None, 51]})
-    assert doubt.startswith("gcd: 0%")
+    assert doubt.startswith("gcd: its gradient is indistinguishable from sampling noise")
 
 
 def test_gradients_on_few_entries_are_named_together() -> None:
