@@ -18,13 +18,13 @@ def conflict_doubts(conflicts: Mapping[str, Any]) -> list[str]:
     for task, reliability, needed, _ in measured:
         if needed is None:
             doubts.append(
-                f"{task}: its gradient is indistinguishable from sampling noise; the task is at its optimum, or needs many "
-                "more calibration examples"
+                f"{task}: its gradient is indistinguishable from sampling noise; the task is at its optimum, or needs "
+                "many more calibration examples"
             )
         elif reliability < LOW_RELIABILITY:
             doubts.append(
-                f"{task}: {reliability:.0%} of its gradient is signal; about {needed:,} calibration examples would make "
-                "it 95 %"
+                f"{task}: {reliability:.0%} of its gradient is signal; about {needed:,} calibration examples would "
+                "make it 95 %"
             )
     narrow = [f"{task} ({entries:,.0f})" for task, _, _, entries in measured if entries < FEW_ENTRIES]
     if narrow:
