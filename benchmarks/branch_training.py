@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import record
+from benchmarks.tasks import demo_tasks
 from training.batching import Example, encode
 from training.branch import train_branch
 from training.branch_spec import BranchSpec
@@ -31,16 +32,6 @@ from training.mixture import Mixture, freeze
 from training.model import load_model, load_tokenizer, resolve_precision
 from training.run_directory import folder_hash, write_json
 
-TASKS = (
-    "syllogism",
-    "number_sequence",
-    "calendar_arithmetic",
-    "gcd",
-    "lcm",
-    "products",
-    "coin_flip",
-    "basic_arithmetic",
-)
 BATCH = 16
 RATE = 1e-4
 """Constant from the first step, so that losses can be compared step by step."""
@@ -48,8 +39,8 @@ RATE = 1e-4
 
 def prepare(folder: Path, steps: int) -> None:
     """Freeze the mixture and write the spec that all contenders train."""
-    rows = -(-steps * BATCH // len(TASKS))
-    tasks: list[Any] = [f"reasoning_gym:{name}" for name in TASKS]
+    rows = -(-steps * BATCH // len(demo_tasks()))
+    tasks: list[Any] = [f"reasoning_gym:{name}" for name in demo_tasks()]
     mixture = freeze(MixtureSettings(tasks=tasks, train=rows, calibration=2, test=1), 0, folder / "mixture")
     start = embedded_model("smollm2-135m")
     settings = BranchSettings(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from benchmarks.record import record
+from benchmarks.tasks import BESIDE_THE_DEMO, demo_tasks
 from merit_theory.conflict import cosine_from_gram, cosine_similarity
 from training.batching import Example, encode, micro_batches
 from training.config import MixtureSettings
@@ -29,20 +30,6 @@ from training.mixture import freeze
 from training.model import load_model, load_tokenizer
 from training.sketch import SignedSketch
 
-TASKS = (
-    "syllogism",
-    "number_sequence",
-    "calendar_arithmetic",
-    "gcd",
-    "lcm",
-    "products",
-    "coin_flip",
-    "basic_arithmetic",
-    "simple_equations",
-    "count_bits",
-    "letter_counting",
-    "aiw",
-)
 SIZES = (1_024, 4_096, 16_384, 65_536)
 STRIDES = (5, 100)
 MICRO_BATCH_TOKENS = 1_024
@@ -107,11 +94,11 @@ def measure(examples_per_task: int, seeds: int) -> dict[str, Any]:
     pack_if_possible(model)
     parameters = list(model.named_parameters())
     tokenizer = load_tokenizer(start)
-    names: list[Any] = [f"reasoning_gym:{name}" for name in TASKS]
+    names: list[Any] = [f"reasoning_gym:{name}" for name in (*demo_tasks(), *BESIDE_THE_DEMO)]
     settings = MixtureSettings(tasks=names, train=1, calibration=examples_per_task, test=1)
     with tempfile.TemporaryDirectory() as name:
         mixture = freeze(settings, 0, Path(name) / "mixture")
-        gradients = Gradients(Path(name), len(TASKS), parameters)
+        gradients = Gradients(Path(name), len(names), parameters)
         for number, task in enumerate(mixture.tasks):
             for batch in micro_batches(
                 encode(task.rows("calibration"), tokenizer, 8192, task.name), MICRO_BATCH_TOKENS
@@ -134,7 +121,7 @@ def measure(examples_per_task: int, seeds: int) -> dict[str, Any]:
         ]
         cost = sketching_cost(model, parameters, pooled)
     return {
-        "tasks": len(TASKS),
+        "tasks": len(names),
         "examples_per_task": examples_per_task,
         "parameters": int(gradients.ends[-1]),
         "estimators": estimators,
