@@ -62,12 +62,14 @@ def branch(
     import torch
 
     from training.branch import train_branch
-    from training.branch_spec import load_spec
+    from training.branch_spec import TOKENS_PER_ROW, load_spec
+    from training.model import quieten_transformers
     from training.progress import Progress
 
     console = Console()
     torch.set_num_threads(1)
-    tokens = load_spec(spec).examples
+    quieten_transformers()
+    tokens = TOKENS_PER_ROW * load_spec(spec).examples
     with Progress(console).jobs("branch", [(spec.parent.name, tokens)]) as bars:
         done = train_branch(spec, out, device, lambda tokens: bars.advance(0, tokens), lambda: False)
     console.print(

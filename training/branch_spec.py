@@ -12,6 +12,9 @@ from training.errors import InputError
 from training.run_directory import content_hash, read_json
 from training.seeds import child_generator
 
+TOKENS_PER_ROW = 64
+"""A guess that sizes progress bars and orders jobs before anything is tokenised; nothing else depends on it."""
+
 WHERE_NOT_WHAT = {"start_path", "mixture_path"}
 
 

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import snapshot_download
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from training.config import Precision
 from training.embedded_models import EMBEDDED, embedded_model
@@ -20,6 +21,12 @@ from training.run_directory import folder_hash, link_or_copy, replacing_folder
 
 COMPANIONS = ("*.json", "*.jinja", "*.model", "*.txt")
 NOT_COMPANIONS = ("*.index.json", "provenance.json")
+
+
+def quieten_transformers() -> None:
+    """Keep the progress bars and notices of transformers off a terminal that shows our own."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def find_model(name: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.arms import Arm, Specifier
-from training.branch_spec import BranchSpec
+from training.branch_spec import TOKENS_PER_ROW, BranchSpec
 from training.config import Recipe
 from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
 from training.keyed_file import stored_key
@@ -13,9 +13,6 @@ from training.mixture import Mixture
 from training.partitions import make_partition
 from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json, write_json
 from training.start import PlacedModel
-
-TOKENS_PER_ROW = 64
-"""A guess that sizes progress bars and orders jobs before anything is tokenised; nothing else depends on it."""
 
 Specs = Mapping[str, Sequence[BranchSpec]]
 

@@ -31,11 +31,11 @@ def _begin_worker(threads: int, devices: Any, messages: Any, stop: Any) -> None:
     # Ctrl-C reaches the whole process group; only the driver answers it, and workers stop at their next checkpoint.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
-    import transformers
+
+    from training.model import quieten_transformers
 
     torch.set_num_threads(threads)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quieten_transformers()
     _in_worker.update(device=devices.get(), messages=messages, stop=stop)
 
 
