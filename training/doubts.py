@@ -8,6 +8,8 @@ FEW_ENTRIES = 1_000
 LIKELY_FLIP = 0.2
 UNSTABLE = 0.5
 OFTEN_CLIPPED = 0.5
+NOTICEABLE_LOSS = 0.01
+"""In nats: branches that hardly moved lose or gain less than this by rounding alone."""
 
 
 def conflict_doubts(conflicts: Mapping[str, Any]) -> list[str]:
@@ -62,7 +64,7 @@ def clipping_doubts(clip_rates: Mapping[str, float]) -> list[str]:
 
 def merge_doubts(arm: str, gain: float | None) -> list[str]:
     """Doubts about a merge: whether its branches are in one basin."""
-    if gain is None or gain >= 0:
+    if gain is None or gain > -NOTICEABLE_LOSS:
         return []
     return [
         f"{arm}: merging made the loss {-gain:.3f} nats worse than the branches' mean; the branches are not in one "

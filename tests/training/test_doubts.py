@@ -21,7 +21,13 @@ STABLE: dict[str, Any] = {
 
 def test_a_run_without_trouble_raises_no_doubt() -> None:
     assert conflict_doubts(SURE) == partition_doubts(STABLE, SURE["tasks"]) == []
-    assert clipping_doubts({"joint": 0.1}) == merge_doubts("merit-1d", 0.2) == merge_doubts("joint", None) == []
+    assert (
+        clipping_doubts({"joint": 0.1})
+        == merge_doubts("merit-1d", 0.2)
+        == merge_doubts("joint", None)
+        == merge_doubts("raw-1d", -1e-4)
+        == []
+    )
 
 
 def test_an_unreliable_gradient_is_named_with_the_examples_that_would_help() -> None:
