@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.embedded_models import write_tiny_llama
-from training.run_directory import folder_hash
+from training.run_directory import RunDirectory, folder_hash
 
 
 def command(*arguments: str) -> list[str]:
@@ -199,6 +199,33 @@ def test_the_time_budget_stops_a_run_that_says_how_to_continue(tmp_path: Path) -
     stopped = training("run", "smoke", "--out", str(tmp_path / "run"), "--time-budget", "1s")
     assert stopped.returncode == 130
     assert stopped.stderr.splitlines()[-1].endswith("run the same command to continue")
+
+
+def test_a_second_driver_on_a_run_directory_is_refused(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run").lock():
+        refused = training("run", "smoke", "--out", str(tmp_path / "run"))
+    assert refused.returncode == 2
+    assert "in use by another run" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--set", "branch.micro_batch_tokens=1"),
+        ("--set", "branch.gradient_checkpointing=true"),
+    ],
+)
+def test_how_a_step_is_cut_into_passes_changes_nothing_but_rounding(
+    settings: tuple[str, ...], smoke: Path, tmp_path: Path
+) -> None:
+    arms = ("--set", 'arms=["joint"]', "--set", "evaluation.generate=0")
+    done = training("run", "smoke", "--out", str(tmp_path / "run"), *arms, *settings)
+    assert done.returncode == 0, done.stderr
+    folders = [run / "arms" / "joint" / "model" for run in (smoke, tmp_path / "run")]
+    weights = [dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters()) for folder in folders]
+    for name, parameter in weights[0].items():
+        np.testing.assert_allclose(weights[1][name].detach(), parameter.detach(), atol=2e-4)
 
 
 @pytest.mark.parametrize(
