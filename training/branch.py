@@ -54,8 +54,10 @@ def train_branch(
     """
     spec = load_spec(spec_path)
     paths = BranchDirectory(out)
-    if (paths.model / "config.json").exists() and paths.done.exists() and read_json(paths.done)["spec"] == spec.hash:
-        return read_json(paths.done)
+    if paths.is_finished:
+        done = read_json(paths.done)
+        if done["spec"] == spec.hash:
+            return done
     if not paths.spec.exists() or paths.spec.resolve() != spec_path.resolve():
         write_json(paths.spec, spec.model_dump())
     training = _Training(spec, spec_path.resolve().parent, paths, torch.device(device))

@@ -1,5 +1,6 @@
 """What a branch is: a spec that decides its weights, and the order of its data."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -78,5 +79,6 @@ def step_indices(spec: BranchSpec, step: int, examples: int) -> list[int]:
     return [int(orders[place // examples][place % examples]) for place in positions]
 
 
+@lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
     return child_generator(seed, "order", epoch).permutation(examples)

@@ -148,6 +148,11 @@ class BranchDirectory:
         """Tokens, steps, SHA-256, seconds and peak memory; written last."""
         return self.root / "done.json"
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the branch was trained to its end and its weights are still there."""
+        return self.done.exists() and (self.model / "config.json").exists()
+
 
 def _flush(file: Path) -> None:
     """Have the file's bytes on the disk before its name, or a power cut could leave the name without them."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.arms import Arm, Specifier
 from training.branch_spec import TOKENS_PER_ROW, BranchSpec
-from training.config import Recipe
+from training.config import Recipe, StartSettings
 from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
 from training.keyed_file import stored_key
 from training.launch.job import Job, Launcher
@@ -39,6 +39,11 @@ class Stages:
         self._train("primer", {"primer": self.primer})
         self.start = self._place(str(BranchDirectory(self.run.branch(self.primer.hash)).model), self.run.start)
 
+    @property
+    def _start_settings(self) -> StartSettings:
+        """The recipe's start in the arithmetic that ``auto`` stands for on this run's device."""
+        return self.recipe.start.model_copy(update={"precision": self.start.precision})
+
     def _place(self, model: str, folder: Path) -> PlacedModel:
         settings = self.recipe.start.model_copy(update={"model": model})
         (placed,) = self.launcher.run(
@@ -53,8 +58,7 @@ class Stages:
         """One gradient pass per task that lacks one; None for a mixture of one task, which has no conflicts."""
         if len(self.tasks) < 2:
             return None
-        recipe = self.recipe
-        start = recipe.start.model_copy(update={"precision": self.start.precision})
+        recipe, start = self.recipe, self._start_settings
         jobs = []
         for name, task in self.tasks.items():
             key = pass_key(task, self.start.sha256, start, recipe.conflicts, recipe.seed)
@@ -104,7 +108,7 @@ class Stages:
         jobs = []
         for name, spec in specs.items():
             paths = BranchDirectory(self.run.branch(spec.hash))
-            if paths.done.exists() and (paths.model / "config.json").exists():
+            if paths.is_finished:
                 continue
             if not paths.spec.exists():
                 write_json(paths.spec, spec.model_dump())
@@ -130,8 +134,7 @@ class Stages:
 
     def evaluate(self, arms: Sequence[Arm], specs: Specs) -> None:
         """Evaluate every arm, and single branches by loss alone, where the same was not evaluated before."""
-        recipe = self.recipe
-        start = recipe.start.model_copy(update={"precision": self.start.precision})
+        recipe, start = self.recipe, self._start_settings
         tasks = (*self.mixture.tasks, *self.mixture.outside)
         items = [task.hashes["test"] for task in tasks]
         rows = sum(task.counts["test"] for task in tasks)

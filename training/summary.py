@@ -124,7 +124,7 @@ def summarise(
     losses = MacroLosses(list(models.values()), recipe.evaluation.bootstrap, generator)
     primer_tokens = 0 if primer is None else read_json(BranchDirectory(run.branch(primer.hash)).done)["tokens"]
     branch_items = {
-        spec.hash: load_items(run.evaluation(spec.evaluation_name))
+        spec.evaluation_name: load_items(run.evaluation(spec.evaluation_name))
         for branches in specs.values()
         if len(branches) > 1 and recipe.evaluation.branches
         for spec in branches
@@ -143,7 +143,7 @@ def summarise(
     partitions = tuple({arm.partition.name: arm.partition for arm in arms if arm.partition}.values())
     doubts = _doubts(run, partitions, rows, specs)
     summary = Summary(rows, differences, partitions, groups, doubts, stage_seconds, recipe.seed)
-    evaluated = models | {f"branch-{name}": items for name, items in branch_items.items()}
+    evaluated = models | branch_items
     write_json(run.evaluation_summary, {name: _per_task(items) for name, items in evaluated.items()})
     write_json(run.summary(".json"), summary.as_json())
     return summary
@@ -186,8 +186,8 @@ def _row(
     done = [read_json(folder.done) for folder in folders]
     weights = read_json(run.arm(arm.name) / "arm.json")["weights"] if specs else []
     branch_loss = None
-    if len(specs) > 1 and all(spec.hash in branch_items for spec in specs):
-        measured = [branch_items[spec.hash] for spec in specs]
+    if len(specs) > 1 and all(spec.evaluation_name in branch_items for spec in specs):
+        measured = [branch_items[spec.evaluation_name] for spec in specs]
         branch_loss = float(np.dot(weights, [branch.task_losses[~branch.outside].mean() for branch in measured]))
     return ArmRow(
         arm=arm.name,

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from training.environment import usable_cores
 from training.errors import InputError
 from training.interruption import Interrupted
 from training.launch.job import Job
@@ -130,11 +131,6 @@ class LocalPool:
             if isinstance(error, BrokenProcessPool):
                 raise Interrupted("a worker process died (killed, or out of memory)") from None
             raise error
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cuda_devices() -> list[str]:
