@@ -1,4 +1,4 @@
-"""What every test runs under: no network, a cache of its own, one thread, and Hypothesis profiles by name."""
+"""What every test runs under: no network, a cache of its own, one thread, strict float64 JAX, Hypothesis profiles."""
 
 import os
 import tempfile
@@ -6,6 +6,12 @@ import tempfile
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _cache = tempfile.TemporaryDirectory(prefix="merit-cache-")
 os.environ["MERIT_CACHE"] = _cache.name
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_X64": "true",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+}
 
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
