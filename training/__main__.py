@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from training.errors import InputError
-from training.interruption import Interrupted
+from training.full_disk import full_disk_told
+from training.interruption import Interrupted, answer_termination
 
 app = typer.Typer(
     add_completion=False,
@@ -21,6 +22,11 @@ app = typer.Typer(
 
 UsageError: Any = typer.BadParameter.__base__
 """Typer brings its own copy of click or uses the installed one, by version; this is the right one's."""
+
+UNUSABLE_PATH = {
+    getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
+}
+"""A path given by the user, or below one, that the system refuses."""
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -46,10 +52,11 @@ def run(
     from training.progress import Progress
     from training.report import publish
 
-    console = Console()
+    console = _console()
     budget = None if time_budget is None else _seconds(time_budget)
-    summary = run_recipe(load_recipe(recipe, overrides), out, Progress(console), budget)
-    publish(summary, out, console)
+    with full_disk_told(out):
+        summary = run_recipe(load_recipe(recipe, overrides), out, Progress(console), budget)
+        publish(summary, out, console)
 
 
 @app.command()
@@ -66,15 +73,13 @@ def branch(
     from training.model import quieten_transformers
     from training.progress import Progress
 
-    console = Console()
+    console = _console()
     torch.set_num_threads(1)
     quieten_transformers()
     tokens = TOKENS_PER_ROW * load_spec(spec).examples
-    with Progress(console).jobs("branch", [(spec.parent.name, tokens)]) as bars:
+    with full_disk_told(out), Progress(console).jobs("branch", [(spec.parent.name, tokens)]) as bars:
         done = train_branch(spec, out, device, lambda tokens: bars.advance(0, tokens), lambda: False)
-    console.print(
-        f"{done['steps']} steps, {done['tokens']} tokens, {done['seconds']:.1f} s: {out / 'model'}", markup=False
-    )
+    console.print(f"{done['steps']} steps, {done['tokens']} tokens, {done['seconds']:.1f} s: {out / 'model'}")
 
 
 @app.command()
@@ -91,21 +96,25 @@ def merge(
 
     weights = weight or uniform_weights(len(branch))
     report = merge_folders(operator, branch, weights, out, start=start)
-    Console().print(
-        f"{report.tensors} tensors, {report.seconds:.1f} s, SHA-256 {report.sha256[:16]}: {out}", markup=False
-    )
+    _console().print(f"{report.tensors} tensors, {report.seconds:.1f} s, SHA-256 {report.sha256[:16]}: {out}")
+
+
+def _console() -> Console:
+    """A console that prints names and paths as they are: no markup, emoji, colours for numbers or line breaks."""
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; one line on stderr and exit code 2 for bad input, 130 for an interruption."""
+    answer_termination()
     try:
         app(standalone_mode=False)
     except InputError as error:
         _end(f"error: {error}", 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in UNUSABLE_PATH or error.filename is None:
             raise
-        _end("error: no space left on the disk; free some and run the same command to continue", 2)
+        _end(f"error: {error.filename}: {error.strerror}; give a path that can be used", 2)
     except UsageError as error:
         _end(f"error: {str(error) or 'no command'}; see --help", 2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
@@ -113,7 +122,7 @@ def main() -> None:
 
 
 def _end(message: str, code: int) -> None:
-    typer.echo(" ".join(message.split()), err=True)
+    typer.echo(" ".join(line.strip() for line in message.splitlines()), err=True)
     sys.exit(code)
 
 

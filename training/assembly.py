@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from training.intact import is_intact_model, model_hashes, read_sealed, write_sealed
 from training.merge.folders import merge_folders
 from training.merge.linear import token_weights, uniform_weights
 from training.model import place_model
-from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json, write_json
+from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json
 
 
 def assemble_arm(
@@ -32,24 +33,22 @@ def assemble_arm(
     weights = uniform_weights(len(done)) if uniform else token_weights([entry["tokens"] for entry in done])
     key = content_hash([[entry["sha256"] for entry in done], list(weights), "linear"])
     record, model = run.arm(name) / "arm.json", run.arm(name) / "model"
-    if record.exists() and read_json(record)["key"] == key and (model / "config.json").exists():
+    standing = read_sealed(record)
+    if standing is not None and standing["key"] == key and is_intact_model(model, standing):
         return
     if len(folders) == 1:
         place_model(folders[0].model, model)
-        sha256 = done[0]["sha256"]
     else:
         tasks = [entry["tasks"] for entry in done]
         context = {"base_model": base_model, "tasks": tasks, "arm": name}
-        sha256 = merge_folders(
-            "linear", [folder.model for folder in folders], weights, model, provenance=context
-        ).sha256
-    write_json(
+        merge_folders("linear", [folder.model for folder in folders], weights, model, provenance=context)
+    write_sealed(
         record,
         {
             "key": key,
             "branches": list(branches),
             "weights": list(weights),
             "operator": "linear" if len(folders) > 1 else None,
-            "sha256": sha256,
+            **model_hashes(model),
         },
     )

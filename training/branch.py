@@ -17,6 +17,8 @@ from training.branch_spec import BranchSpec, load_spec, step_indices
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.displacement import Displacement
 from training.errors import InputError
+from training.finished_branch import finished_branch
+from training.intact import model_hashes, write_sealed
 from training.interruption import Interrupted
 from training.loss import answer_losses, pack_if_possible
 from training.memory import peak_memory, reset_peak_memory
@@ -32,7 +34,7 @@ from training.model import (
     save_model,
 )
 from training.optimisation import clip_gradients, learning_rate, make_optimizer
-from training.run_directory import BranchDirectory, folder_hash, read_json, write_json
+from training.run_directory import BranchDirectory, folder_hash, write_json
 
 
 def train_branch(
@@ -54,10 +56,9 @@ def train_branch(
     """
     spec = load_spec(spec_path)
     paths = BranchDirectory(out)
-    if paths.is_finished:
-        done = read_json(paths.done)
-        if done["spec"] == spec.hash:
-            return done
+    done = finished_branch(paths, spec.hash)
+    if done is not None:
+        return done
     if not paths.spec.exists() or paths.spec.resolve() != spec_path.resolve():
         write_json(paths.spec, spec.model_dump())
     training = _Training(spec, spec_path.resolve().parent, paths, torch.device(device))
@@ -78,7 +79,7 @@ class _Training:
         self.model = load_model(self.start, spec.precision, device).train()
         if spec.settings.gradient_checkpointing:
             checkpoint_activations(self.model)
-        self.packed = pack_if_possible(self.model)
+        self.packed = spec.settings.packing and pack_if_possible(self.model)
         self.trainable = choose_trainable(self.model, spec.trainable)
         self.optimizer = make_optimizer(spec.settings, self.trainable.values())
         self.examples, self.tasks_of_examples = self._encode((spec_folder / spec.mixture_path).resolve())
@@ -103,10 +104,11 @@ class _Training:
         return examples, owners
 
     def resume(self, report: Callable[[int], None]) -> None:
-        if not self.paths.checkpoint.exists():
+        found = load_checkpoint(self.paths.checkpoint, self.spec.hash, self.trainable, self.optimizer)
+        if found is None:
             keep_lines(self.paths.metrics, 0)
             return
-        kept, position = load_checkpoint(self.paths.checkpoint, self.trainable, self.optimizer)
+        kept, position = found
         self.step, self.tokens, self.clipped = position["step"], position["tokens"], position["clipped"]
         self.seconds = position["seconds"]
         self.displacement.restore(kept)
@@ -182,14 +184,20 @@ class _Training:
 
     def save(self) -> None:
         position = {"step": self.step, "tokens": self.tokens, "clipped": self.clipped, "seconds": self.seconds}
-        save_checkpoint(self.paths.checkpoint, self.trainable, self.optimizer, self.displacement.tensors(), position)
+        tensors = self.displacement.tensors()
+        save_checkpoint(self.paths.checkpoint, self.spec.hash, self.trainable, self.optimizer, tensors, position)
 
     def finish(self) -> dict[str, Any]:
+        if not np.isfinite(self.displacement.norms[-1]):  # the step that did it is the last: no loss has shown it
+            raise InputError(
+                f"the weights are not finite after step {self.step}, the last, on tasks {', '.join(self.spec.tasks)}; "
+                "lower branch.learning_rate or check their rows"
+            )
         save_model(self.model, self.start, self.paths.model)
         self.displacement.save(self.paths.displacement)
         done = {
             "spec": self.spec.hash,
-            "sha256": folder_hash(self.paths.model),
+            **model_hashes(self.paths.model),
             "tasks": list(self.spec.tasks),
             "steps": self.step,
             "examples": self.spec.examples,
@@ -201,6 +209,6 @@ class _Training:
             "packed": self.packed,
             "device": str(self.model.device),
         }
-        write_json(self.paths.done, done)
+        write_sealed(self.paths.done, done)
         self.paths.checkpoint.unlink(missing_ok=True)
         return done

@@ -1,5 +1,6 @@
 """Checkpoints of a running branch: one safetensors file with weights, optimiser state and position. No pickles."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,51 +13,80 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from training.errors import InputError
 from training.run_directory import replacing
 
 
 def save_checkpoint(
-    path: Path, trainable: Mapping[str, Parameter], optimizer: Optimizer, tensors: Mapping[str, Tensor], position: Any
+    path: Path,
+    key: str,
+    trainable: Mapping[str, Parameter],
+    optimizer: Optimizer,
+    tensors: Mapping[str, Tensor],
+    position: Any,
 ) -> None:
-    """Write everything that continuing bit for bit needs; ``position`` is JSON, ``tensors`` whatever else is kept."""
+    """Write everything that continuing bit for bit needs.
+
+    Args:
+        path: the file.
+        key: hash of what is trained.
+        trainable: parameters by name.
+        optimizer: theirs.
+        tensors: whatever else is kept.
+        position: JSON.
+    """
     contents = {f"weight/{name}": parameter.detach() for name, parameter in trainable.items()}
     for name, parameter in trainable.items():
-        for key, value in optimizer.state[parameter].items():
+        for entry, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
-                contents[f"state/{key}/{name}"] = value
+                contents[f"state/{entry}/{name}"] = value
     contents |= {f"kept/{name}": tensor for name, tensor in tensors.items()}
+    contents = {name: tensor.contiguous() for name, tensor in contents.items()}
+    digest = hashlib.sha256(key.encode())
+    head = {"key": key, "position": json.dumps(position)}
+    digest.update(head["position"].encode())
+    for name in sorted(contents):
+        _update(digest, name, contents[name])
     with replacing(path) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in contents.items()},
-            temporary,
-            {"position": json.dumps(position)},
-        )
+        save_file(contents, temporary, head | {"sha256": digest.hexdigest()})
+
+
+def _update(digest: Any, name: str, tensor: Tensor) -> None:
+    digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).cpu().numpy())
 
 
 def load_checkpoint(
-    path: Path, trainable: Mapping[str, Parameter], optimizer: Optimizer
-) -> tuple[dict[str, Tensor], Any]:
+    path: Path, key: str, trainable: Mapping[str, Parameter], optimizer: Optimizer
+) -> tuple[dict[str, Tensor], Any] | None:
     """Restore weights and optimiser state in place; return the kept tensors and the position.
 
-    Raises:
-        InputError: the file is damaged, or is of another model.
+    None, and nothing is touched, where there is no checkpoint of this ``key`` or it is damaged: the branch then begins
+    anew, which costs time and changes nothing else.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            position = json.loads(file.metadata()["position"])
-            with torch.no_grad():
-                for name, parameter in trainable.items():
-                    parameter.copy_(file.get_tensor(f"weight/{name}"))
+            head, names = file.metadata(), sorted(file.keys())
+            digest = hashlib.sha256(key.encode())
+            digest.update(head["position"].encode())
             for name in names:
-                kind, _, rest = name.partition("/")
-                if kind == "state":
-                    key, _, owner = rest.partition("/")
-                    value = file.get_tensor(name)
-                    # Adam's step counter lives on the CPU unless it was fused on a device.
-                    optimizer.state[trainable[owner]][key] = value.to(trainable[owner].device)
-            kept = {name.removeprefix("kept/"): file.get_tensor(name) for name in names if name.startswith("kept/")}
-    except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"checkpoint {path} cannot be used ({error}); remove it to begin the branch again") from None
-    return kept, position
+                _update(digest, name, file.get_tensor(name))
+            if head["key"] != key or head["sha256"] != digest.hexdigest():
+                return None
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+    with safe_open(path, framework="pt") as file:
+        _restore(file, names, trainable, optimizer)
+        kept = {name.removeprefix("kept/"): file.get_tensor(name) for name in names if name.startswith("kept/")}
+    return kept, json.loads(head["position"])
+
+
+def _restore(file: Any, names: list[str], trainable: Mapping[str, Parameter], optimizer: Optimizer) -> None:
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(file.get_tensor(f"weight/{name}"))
+    for name in names:
+        kind, _, rest = name.partition("/")
+        if kind == "state":
+            entry, _, owner = rest.partition("/")
+            # Adam's step counter lives on the CPU unless it was fused on a device.
+            optimizer.state[trainable[owner]][entry] = file.get_tensor(name).to(trainable[owner].device)

@@ -137,7 +137,11 @@ class StartSettings(Settings):
 
 
 class BranchSettings(Settings):
-    """How a branch is trained; ``batch_size`` counts examples per optimiser step, whatever fits in a micro-batch."""
+    """How a branch is trained; ``batch_size`` counts examples per optimiser step, whatever fits in a micro-batch.
+
+    ``packing`` puts what rows share from the start through the model once, where the architecture allows it; off, rows
+    are padded. Either way the trajectory is the same but for rounding.
+    """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -153,6 +157,7 @@ class BranchSettings(Settings):
     epsilon: float = Field(default=1e-8, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float | None = Field(default=1.0, gt=0)
+    packing: bool = True
     gradient_checkpointing: bool = False
     displacement_every: int = Field(default=10, ge=1)
     checkpoint_seconds: float = Field(default=120.0, ge=0)

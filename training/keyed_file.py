@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from training.intact import is_intact_npz
 from training.run_directory import replacing
 
 
@@ -15,9 +16,11 @@ def save_keyed(path: Path, key: str, **arrays: Any) -> None:
 
 
 def stored_key(path: Path) -> str | None:
-    """The key of the file, or None where there is no readable one: its stage then runs again."""
+    """The key of the file, or None where there is none or any of its arrays is damaged: its stage then runs again."""
+    if not is_intact_npz(path):
+        return None
     try:
         with open(path, "rb") as raw, np.load(raw) as file:  # NumPy leaves a damaged file open
             return str(file["key"])
-    except Exception:  # damage surfaces as many types, from zipfile's to NumPy's; each means that there is no key
+    except Exception:  # a ZIP of other things surfaces as many types; each means that there is no key
         return None

@@ -1,6 +1,7 @@
 """Metrics as JSON lines: one object per line, appended as it happens."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,16 @@ def append_line(path: Path, **values: Any) -> None:
     """Append one object; NaN and infinity are written as null, which every JSON reader accepts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clean = {key: None if isinstance(value, float) and value - value != 0 else value for key, value in values.items()}
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(clean) + "\n")
+    line = (json.dumps(clean) + "\n").encode()
+    with open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            written = file.write(line)
+            if written < len(line):  # the disk is full, and the next attempt says so
+                file.write(line[written:])
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def keep_lines(path: Path, count: int) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 
 from training.config import DatasetsTask, FileTask, MixtureSettings, ReasoningGymTask, TaskSource
 from training.errors import InputError
-from training.run_directory import content_hash, file_hash, read_json, write_json, write_text
+from training.intact import read_sealed, write_sealed
+from training.run_directory import content_hash, file_hash, write_text
 from training.sources import files, hub_datasets, reasoning_gym_tasks
 from training.sources.row import Row
 
 GENERATED_WHEN_ALL = 256
-RESERVED = ("outside", "manifest.json")
+OUTSIDE = "outside"
+RESERVED = (OUTSIDE, "manifest.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class Task:
             return []
         path = self.folder / f"{split}.jsonl"
         if not path.is_file() or file_hash(path) != self.hashes[split]:
-            raise InputError(f"{path} is not the file that was frozen; remove {path.parent.parent} and run again")
+            above = self.folder.parent
+            mixture = above.parent if above.name == OUTSIDE else above
+            raise InputError(
+                f"{path} is not the file that was frozen; remove {mixture} and run again to freeze the tasks anew"
+            )
         records = [json.loads(line) for line in path.read_bytes().splitlines()]
         return [Row(tuple(record["messages"]), record.get("entry", {})) for record in records]
 
@@ -64,14 +70,9 @@ class Mixture:
     @classmethod
     def load(cls, folder: Path) -> "Mixture":
         """Read the manifest that :func:`freeze` wrote."""
-        manifest = read_json(folder / "manifest.json")
-        try:
-            inside = tuple(_task(entry, folder) for entry in manifest["tasks"])
-            outside = tuple(_task(entry, folder / "outside") for entry in manifest["outside"])
-        except (KeyError, TypeError):
-            raise InputError(
-                f"{folder / 'manifest.json'} is not a mixture manifest; remove {folder} and run again"
-            ) from None
+        manifest = _read_manifest(folder)
+        inside = tuple(_task(entry, folder) for entry in manifest["tasks"])
+        outside = tuple(_task(entry, folder / "outside") for entry in manifest["outside"])
         return cls(inside, outside)
 
     def task(self, name: str) -> Task:
@@ -84,6 +85,15 @@ class Mixture:
             if task.name == name:
                 return task
         raise InputError(f"no task {name!r} in the mixture; it has {', '.join(task.name for task in self.tasks)}")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_sealed(folder / "manifest.json")
+    if manifest is None:
+        raise InputError(
+            f"{folder / 'manifest.json'} is missing or damaged; remove {folder} and run again to freeze the tasks anew"
+        )
+    return manifest
 
 
 def _task(entry: dict[str, Any], folder: Path) -> Task:
@@ -113,7 +123,7 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     if reserved:
         raise InputError(f"a task cannot be called {reserved!r}, which the mixture's folder uses; give it another name")
     manifest = folder / "manifest.json"
-    earlier = read_json(manifest) if manifest.exists() else {"tasks": [], "outside": []}
+    earlier = _read_manifest(folder) if manifest.exists() else {"tasks": [], "outside": []}
     wanted = [("tasks", folder, source) for source in inside]
     wanted += [("outside", folder / "outside", source) for source in outside]
     plans = [_plan(settings, source, outside=kind == "outside") for kind, _, source in wanted]
@@ -134,7 +144,7 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
             entry = _freeze_task(source, plan, seed, place / str(source.name), taken) | {"key": key}
             _claim(entry, place, taken)
         record[kind].append(entry)
-    write_json(manifest, record)
+    write_sealed(manifest, record)
     return Mixture.load(folder)
 
 

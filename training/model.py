@@ -17,7 +17,8 @@ from transformers.utils import logging as transformers_logging
 from training.config import Precision
 from training.embedded_models import EMBEDDED, embedded_model
 from training.errors import InputError
-from training.run_directory import folder_hash, link_or_copy, replacing_folder
+from training.full_disk import is_disk_full
+from training.run_directory import file_hash, link_or_copy, replacing_folder
 
 COMPANIONS = ("*.json", "*.jinja", "*.model", "*.txt")
 NOT_COMPANIONS = ("*.index.json", "provenance.json")
@@ -53,6 +54,8 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", *COMPANIONS]))
     except Exception as error:  # the hub client raises a dozen types; each means that the model is not to be had
+        if is_disk_full(error):
+            raise
         known = ", ".join(EMBEDDED)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -63,14 +66,20 @@ def _download(name: str) -> Path:
 def place_model(source: Path, target: Path) -> None:
     """Make ``target`` a model folder with the weights and companions of ``source``, linked where possible.
 
-    Nothing happens where the same weights stand already.
+    Nothing happens where the same files stand already.
     """
-    if (target / "config.json").exists() and folder_hash(target) == folder_hash(source):
-        return
+    files = [
+        file
+        for file in sorted(source.iterdir())
+        if file.is_file() and any(fnmatch.fnmatch(file.name, glob) for glob in ("*.safetensors", *COMPANIONS))
+    ]
+    if target.is_dir() and {path.name for path in target.iterdir()} == {file.name for file in files}:
+        pairs = [(file, target / file.name) for file in files]
+        if all(file.samefile(placed) or file_hash(file) == file_hash(placed) for file, placed in pairs):
+            return
     with replacing_folder(target) as folder:
-        for file in sorted(source.iterdir()):
-            if file.is_file() and any(fnmatch.fnmatch(file.name, glob) for glob in ("*.safetensors", *COMPANIONS)):
-                link_or_copy(file, folder / file.name)
+        for file in files:
+            link_or_copy(file, folder / file.name)
 
 
 def weight_dtype(precision: str) -> torch.dtype:

@@ -46,7 +46,9 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float
                 if arm.partition is not None:
                     given = recipe.splits.get(arm.partition.name, [])
                     arm.partition.check(given, [task.name for task in mixture.tasks])
-        with LocalPool(resources.workers, resources.threads, resources.device, progress, deadline) as launcher:
+        with LocalPool(
+            resources.workers, resources.threads, resources.device, progress, deadline, run.workers_lock
+        ) as launcher:
             stages = Stages(recipe, run, mixture, launcher)
             with events.stage("start"):
                 stages.prepare_start()

@@ -10,13 +10,20 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
+
+WORKERS_END_WITHIN = 60.0
+"""Seconds that workers get to end after their driver was killed; they need far less than one."""
+LEFT_BEHIND = re.compile(r"\..+\.\d+\.tmp")
+"""Temporary names as :func:`replacing` and :func:`replacing_folder` give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +101,16 @@ class RunDirectory:
         """Stages with their times (JSON lines)."""
         return self.root / "metrics" / "events.jsonl"
 
+    @property
+    def workers_lock(self) -> Path:
+        """Held, shared, by every worker process of the run while it lives."""
+        return self.root / ".workers.lock"
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for one driver; a second one is refused.
+
+        Workers of a driver that was killed have ended when the block begins, and what they left half-written is gone.
 
         Raises:
             InputError: another process holds the run directory.
@@ -109,7 +123,22 @@ class RunDirectory:
                 raise InputError(
                     f"run directory {self.root} is in use by another run; wait for it or use --out"
                 ) from None
+            self._outwait_workers()
+            _remove_left_behind(self.root)
             yield
+
+    def _outwait_workers(self) -> None:
+        patience = time.monotonic() + WORKERS_END_WITHIN
+        with open(self.workers_lock, "w") as handle:
+            while True:
+                try:
+                    return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    if time.monotonic() > patience:
+                        raise InputError(
+                            f"a worker process of an earlier run still uses {self.root}; end it, or use --out"
+                        ) from None
+                time.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +177,6 @@ class BranchDirectory:
         """Tokens, steps, SHA-256, seconds and peak memory; written last."""
         return self.root / "done.json"
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the branch was trained to its end and its weights are still there."""
-        return self.done.exists() and (self.model / "config.json").exists()
-
 
 def _flush(file: Path) -> None:
     """Have the file's bytes on the disk before its name, or a power cut could leave the name without them."""
@@ -175,10 +199,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like :func:`replacing`, for a folder; what stood at ``path`` is removed just before the rename."""
+    """Like :func:`replacing`, for a folder; what stood at ``path`` steps aside just before the rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, earlier = (path.with_name(f".{path.name}{kind}.{os.getpid()}.tmp") for kind in ("", ".earlier"))
+    for leftover in (temporary, earlier):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -186,10 +211,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if entry.is_file():
                 _flush(entry)
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, earlier)  # removing it in place could be killed half-way
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _remove_left_behind(root: Path) -> None:
+    """Remove what processes that were killed while they wrote below ``root`` left under temporary names."""
+    for folder, folders, files in os.walk(root):
+        for name in filter(LEFT_BEHIND.fullmatch, folders):
+            shutil.rmtree(Path(folder, name))
+        folders[:] = [name for name in folders if not LEFT_BEHIND.fullmatch(name)]
+        for name in filter(LEFT_BEHIND.fullmatch, files):
+            Path(folder, name).unlink()
 
 
 def write_text(path: Path, text: str) -> None:

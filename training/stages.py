@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.arms import Arm, Specifier
-from training.branch_spec import TOKENS_PER_ROW, BranchSpec
+from training.branch_spec import TOKENS_PER_ROW, BranchSpec, load_spec
 from training.config import Recipe, StartSettings
 from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
+from training.errors import InputError
+from training.finished_branch import finished_branch
 from training.keyed_file import stored_key
 from training.launch.job import Job, Launcher
 from training.mixture import Mixture
@@ -108,10 +110,9 @@ class Stages:
         jobs = []
         for name, spec in specs.items():
             paths = BranchDirectory(self.run.branch(spec.hash))
-            if paths.is_finished:
+            _place_spec(spec, paths.spec)
+            if finished_branch(paths, spec.hash) is not None:
                 continue
-            if not paths.spec.exists():
-                write_json(paths.spec, spec.model_dump())
             arguments = {"spec_path": paths.spec, "out": paths.root}
             jobs.append(Job(name, "training.branch:train_branch", arguments, TOKENS_PER_ROW * spec.examples))
         self.launcher.run(title, jobs)
@@ -175,3 +176,13 @@ class Stages:
                 paths = BranchDirectory(self.run.branch(spec.hash))
                 models.append((spec.evaluation_name, paths.model, read_json(paths.done)["sha256"], 0))
         return models
+
+
+def _place_spec(spec: BranchSpec, path: Path) -> None:
+    """Write the spec unless it stands there; one that was damaged is written again."""
+    try:
+        standing = load_spec(path)
+    except InputError:
+        standing = None
+    if standing != spec:
+        write_json(path, spec.model_dump())

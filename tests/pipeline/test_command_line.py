@@ -212,20 +212,32 @@ def test_a_second_driver_on_a_run_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("--set", "branch.micro_batch_tokens=1"),
-        ("--set", "branch.gradient_checkpointing=true"),
+        pytest.param("branch.micro_batch_tokens=1", id="batch 4 = batch 1, accumulated 4 times"),
+        pytest.param("branch.micro_batch_tokens=400", id="batch 4 = batch 2, accumulated twice"),
+        pytest.param("branch.packing=false", id="packed = padded"),
+        pytest.param("branch.gradient_checkpointing=true", id="activations kept = computed again"),
     ],
 )
-def test_how_a_step_is_cut_into_passes_changes_nothing_but_rounding(
-    settings: tuple[str, ...], smoke: Path, tmp_path: Path
+def test_how_a_step_is_computed_changes_its_trajectory_by_rounding_alone(
+    settings: str, smoke: Path, tmp_path: Path
 ) -> None:
     arms = ("--set", 'arms=["joint"]', "--set", "evaluation.generate=0")
-    done = training("run", "smoke", "--out", str(tmp_path / "run"), *arms, *settings)
+    done = training("run", "smoke", "--out", str(tmp_path / "run"), *arms, "--set", settings)
     assert done.returncode == 0, done.stderr
+    trajectories = [trajectory(run) for run in (smoke, tmp_path / "run")]
+    assert trajectories[0].shape == (12, 2)
+    np.testing.assert_allclose(trajectories[1], trajectories[0], rtol=1e-4)
     folders = [run / "arms" / "joint" / "model" for run in (smoke, tmp_path / "run")]
     weights = [dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters()) for folder in folders]
     for name, parameter in weights[0].items():
         np.testing.assert_allclose(weights[1][name].detach(), parameter.detach(), atol=2e-4)
+
+
+def trajectory(run: Path) -> np.ndarray:
+    """Loss and gradient norm [steps, 2] of the joint branch."""
+    (branch,) = json.loads((run / "arms" / "joint" / "arm.json").read_text())["branches"]
+    lines = (run / "branches" / branch / "metrics.jsonl").read_text().splitlines()
+    return np.array([[json.loads(line)[key] for key in ("loss", "gradient_norm")] for line in lines])
 
 
 @pytest.mark.parametrize(

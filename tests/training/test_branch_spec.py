@@ -57,6 +57,7 @@ OTHER_SETTINGS = {
     "epsilon": 1e-3,
     "momentum": 0.5,
     "clip_norm": None,
+    "packing": False,
     "gradient_checkpointing": True,
     "displacement_every": 3,
 }

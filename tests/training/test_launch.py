@@ -45,7 +45,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Local
         monkeypatch.setenv(name, os.environ.get(name, ""))
     progress = Progress(Console(file=StringIO()))
     return lambda workers, seconds=None: LocalPool(
-        workers, 1, "cpu", progress, None if seconds is None else time.monotonic() + seconds
+        workers, 1, "cpu", progress, None if seconds is None else time.monotonic() + seconds, tmp_path / "lock"
     )
 
 

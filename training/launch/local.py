@@ -5,6 +5,8 @@ live as long as the run, so that torch and transformers are imported once.
 """
 
 import contextlib
+import ctypes
+import errno
 import multiprocessing
 import os
 import queue
@@ -18,8 +20,10 @@ from typing import Any
 
 from training.environment import usable_cores
 from training.errors import InputError
+from training.full_disk import is_disk_full
 from training.interruption import Interrupted
 from training.launch.job import Job
+from training.launch.lifeline import end_with_driver
 from training.progress import Progress
 
 POLL_SECONDS = 0.2
@@ -28,9 +32,8 @@ NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/dxg")
 _in_worker: dict[str, Any] = {}
 
 
-def _begin_worker(threads: int, devices: Any, messages: Any, stop: Any) -> None:
-    # Ctrl-C reaches the whole process group; only the driver answers it, and workers stop at their next checkpoint.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_worker(lock: Path, threads: int, devices: Any, messages: Any, stop: Any) -> None:
+    end_with_driver(lock)
     import torch
 
     from training.model import quieten_transformers
@@ -43,32 +46,38 @@ def _begin_worker(threads: int, devices: Any, messages: Any, stop: Any) -> None:
 def _run_job(number: int, job: Job) -> Any:
     messages, stop = _in_worker["messages"], _in_worker["stop"]
     messages.put((number, 0))
-    return job.resolve()(
-        **job.arguments,
-        device=_in_worker["device"],
-        report=lambda tokens: messages.put((number, tokens)),
-        stopping=stop.is_set,
-    )
+    try:
+        return job.resolve()(
+            **job.arguments,
+            device=_in_worker["device"],
+            report=lambda tokens: messages.put((number, tokens)),
+            stopping=lambda: stop.value,
+        )
+    except Exception as error:
+        if not isinstance(error, InputError) and is_disk_full(error):  # what libraries raise may not survive a pickle
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise
 
 
 class LocalPool:
     """A :class:`training.launch.job.Launcher` over worker processes; a context manager that ends them.
 
     Without a number of ``workers`` there is one per CUDA device, or per core where there is none. ``deadline`` is a
-    value of ``time.monotonic`` after which jobs are stopped.
+    value of ``time.monotonic`` after which jobs are stopped. Workers hold the file ``lock`` while they live.
 
     Raises:
         InputError: CUDA is asked for and there is none.
     """
 
     def __init__(
-        self, workers: int | None, threads: int, device: str, progress: Progress, deadline: float | None
+        self, workers: int | None, threads: int, device: str, progress: Progress, deadline: float | None, lock: Path
     ) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         context = multiprocessing.get_context("spawn")
         self._messages = context.Queue()
-        self._stop = context.Event()
+        # No Event: a worker killed while it asks one whether it is set keeps its lock, and nobody can set it any more.
+        self._stop = context.RawValue(ctypes.c_bool, False)
         self._progress, self._deadline = progress, deadline
         devices = context.Queue()
         available = [] if device == "cpu" else _cuda_devices()
@@ -78,14 +87,14 @@ class LocalPool:
         for index in range(workers):
             devices.put(available[index % len(available)] if available else "cpu")
         self._pool = ProcessPoolExecutor(
-            workers, context, initializer=_begin_worker, initargs=(threads, devices, self._messages, self._stop)
+            workers, context, initializer=_begin_worker, initargs=(lock, threads, devices, self._messages, self._stop)
         )
 
     def __enter__(self) -> "LocalPool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._stop.value = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._messages.close()
 
@@ -96,8 +105,9 @@ class LocalPool:
             Interrupted: the deadline passed, Ctrl-C was pressed, or a worker process died.
         """
         order = sorted(range(len(jobs)), key=lambda number: -jobs[number].tokens)
-        futures = {number: self._pool.submit(_run_job, number, jobs[number]) for number in order}
         with self._progress.jobs(title, [(job.title, job.tokens) for job in jobs]) as bars, self._stopping_on_error():
+            with _ctrl_c_held():
+                futures = {number: self._pool.submit(_run_job, number, jobs[number]) for number in order}
             pending = set(futures.values())
             while pending:
                 finished, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
@@ -115,8 +125,10 @@ class LocalPool:
     def _stopping_on_error(self) -> Iterator[None]:
         try:
             yield
+        except BrokenProcessPool:
+            raise Interrupted("a worker process died (killed, or out of memory)") from None
         except BaseException:
-            self._stop.set()
+            self._stop.value = True
             raise
 
     def _show(self, bars: Any) -> None:
@@ -126,11 +138,20 @@ class LocalPool:
 
     @staticmethod
     def _raise_errors(finished: set[Future[Any]]) -> None:
-        errors = [error for future in finished if (error := future.exception()) is not None]
-        for error in errors:
-            if isinstance(error, BrokenProcessPool):
-                raise Interrupted("a worker process died (killed, or out of memory)") from None
-            raise error
+        for future in finished:
+            if (error := future.exception()) is not None:
+                raise error
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    # Ctrl-C reaches the whole process group, and only the driver is to answer it. Submitting starts workers, which
+    # inherit for life what is blocked here, so that not even one that is just being born dies of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cuda_devices() -> list[str]:

@@ -1,12 +1,10 @@
-"""Element types of safetensors files: how they lie on disk, what they are accumulated in, how results are rounded."""
+"""Element types of safetensors files: how they lie on disk and what they are accumulated in."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
-
-from training.merge import bfloat16
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +13,8 @@ class ElementType:
 
     Attributes:
         name: the dtype's name in a safetensors header.
-        storage: NumPy dtype with the same bytes; for BF16 and the 8-bit floats, their bit patterns.
+        storage: NumPy dtype with the same bytes, whose casts to and from ``accumulator`` widen exactly and round to
+            the nearest, ties to even; for the 8-bit floats, their bit patterns.
         accumulator: NumPy dtype that arithmetic happens in, or None where an average has no meaning or no support.
         overflow: the smallest magnitude that rounds to infinity.
     """
@@ -24,17 +23,6 @@ class ElementType:
     storage: np.dtype[Any]
     accumulator: np.dtype[Any] | None = None
     overflow: float = np.inf
-
-    def widen(self, stored: NDArray[Any], out: NDArray[Any]) -> None:
-        """Write ``stored`` ([n] of ``storage``) to ``out`` ([n] of ``accumulator``), exactly."""
-        if self.name == "BF16":
-            bfloat16.widen(stored, out)
-        else:
-            out[...] = stored
-
-    def narrow(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Round ``values`` ([n] of ``accumulator``) to the nearest elements ([n] of ``storage``), ties to even."""
-        return bfloat16.narrow(values) if self.name == "BF16" else values.astype(self.storage, copy=False)
 
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -45,7 +33,7 @@ ELEMENT_TYPES = {
         ElementType("F64", np.dtype(np.float64), _DOUBLE),
         ElementType("F32", np.dtype(np.float32), _SINGLE),
         ElementType("F16", np.dtype(np.float16), _SINGLE, overflow=65520.0),
-        ElementType("BF16", np.dtype(np.uint16), _SINGLE, overflow=float.fromhex("0x1.ffp127")),
+        ElementType("BF16", np.dtype(ml_dtypes.bfloat16), _SINGLE, overflow=float.fromhex("0x1.ffp127")),
         ElementType("F8_E4M3", np.dtype(np.uint8)),
         ElementType("F8_E5M2", np.dtype(np.uint8)),
         ElementType("I64", np.dtype(np.int64)),

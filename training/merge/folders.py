@@ -1,28 +1,30 @@
 """From model folders to a merged model folder that ``from_pretrained`` loads and that says what it is."""
 
 import contextlib
-import errno
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from training.environment import usable_cores
 from training.errors import InputError
+from training.full_disk import full_disk_told
 from training.merge.agreement import check_agreement
 from training.merge.linear import Linear
 from training.merge.model_card import model_card
 from training.merge.model_folder import INDEX_FILE, copy_companions, open_model
 from training.merge.provenance import distinct_names, weight_hashes, weights_hash
+from training.merge.recorded_start import check_same_start
 from training.merge.safetensors_file import create
 from training.merge.shards import MAX_SHARD_BYTES, index, split_into_shards
 from training.merge.streaming import Operator, merge_tensor
 from training.run_directory import replacing_folder, write_json, write_text
 
 OPERATORS: Mapping[str, Callable[[Sequence[float]], Operator]] = {"linear": Linear}
-THREADS = 4
+THREADS = min(4, usable_cores())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,14 @@ def merge_folders(
     )
 
     with (
-        _no_space_told(out),
+        full_disk_told(out),
         contextlib.ExitStack() as opened,
         replacing_folder(out) as folder,
         ThreadPoolExecutor(THREADS) as pool,
     ):
         models = [opened.enter_context(open_model(path)) for path in inputs]
         check_agreement(inputs, models)
+        check_same_start(branches, start)
         shards = split_into_shards(models[0].values(), max_shard_bytes)
         copied = 0
         for shard in shards:
@@ -165,13 +168,3 @@ def _check_target(out: Path, inputs: Sequence[Path]) -> None:
     replaceable = out.is_dir() and ((out / "provenance.json").is_file() or not any(out.iterdir()))
     if out.exists() and not replaceable:
         raise InputError(f"{out} exists and is no merged model; remove it or choose another output folder")
-
-
-@contextlib.contextmanager
-def _no_space_told(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"no space left to write {out}; free some or choose another output folder") from None

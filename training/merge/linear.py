@@ -38,17 +38,17 @@ class Linear:
             raise InputError(f"merge weights sum to {total:.9g}; give weights that sum to 1")
 
     def __call__(self, branches: NDArray[Any], start: NDArray[Any] | None) -> NDArray[Any]:
-        """Average ``branches`` ([K, n]) over K; ``start`` is not used."""
-        anchor = int(np.argmax(self.weights))
-        shift = np.full_like(branches[anchor], -0.0)  # the zero that changes nothing it is added to, not even -0.0
-        difference = np.empty_like(shift)
+        """Average ``branches`` ([K, n]) over K, in their own memory; ``start`` is not used."""
+        largest = int(np.argmax(self.weights))
+        anchor = branches[largest]
+        shift = None
         for k, weight in enumerate(self.weights):
-            if k != anchor and weight != 0:
-                np.subtract(branches[k], branches[anchor], out=difference)
+            if k != largest and weight != 0:
+                difference = branches[k]
+                difference -= anchor
                 difference *= weight
-                shift += difference
-        shift += branches[anchor]
-        return shift
+                shift = difference if shift is None else np.add(shift, difference, out=shift)
+        return anchor if shift is None else np.add(anchor, shift, out=shift)
 
 
 def token_weights(tokens: Sequence[int]) -> tuple[float, ...]:

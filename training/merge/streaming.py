@@ -5,6 +5,7 @@ the interpreter lock. The chunks never depend on the number of threads, so neith
 """
 
 import functools
+import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -20,18 +21,29 @@ from training.merge.safetensors_file import StoredTensor, write
 STACK_BYTES = 2 * 2**20  # of the widened inputs of one chunk: they stay in cache
 
 
+class _Buffers(threading.local):
+    """Memory of one thread, used again for every chunk: fresh pages would cost more than the arithmetic."""
+
+    def __init__(self) -> None:
+        self.stack = np.empty(STACK_BYTES, np.uint8)
+        self.stored = np.empty(STACK_BYTES, np.uint8)
+
+
+_buffers = _Buffers()
+
+
 class Operator(Protocol):
     """What becomes of corresponding elements of the branches.
 
-    Chunks come in the accumulator dtype and are finite; the engine rounds the result to the inputs' dtype. Called from
-    several threads at once.
+    Chunks come in the accumulator dtype and are finite; the engine rounds the result to the inputs' dtype. The memory
+    of the chunks is the operator's to write over. Called from several threads at once.
     """
 
     needs_start: ClassVar[bool]
     """Whether chunks of the start, the model all branches began from, are wanted."""
 
     def __call__(self, branches: NDArray[Any], start: NDArray[Any] | None) -> NDArray[Any]:
-        """Merge ``branches`` ([K, n]), given ``start`` ([n]) if it is needed, to a new array ([n])."""
+        """Merge ``branches`` ([K, n]), given ``start`` ([n]) if it is needed, to one array ([n])."""
         ...
 
 
@@ -78,25 +90,26 @@ def merge_tensor(
 
 
 def _copied_chunk(tensor: StoredTensor, begin: int, size: int) -> NDArray[Any]:
-    stored = np.empty(size, tensor.element.storage)
+    stored = _as(_buffers.stored, tensor.element.storage, size)
     tensor.read(begin, stored)
     if tensor.element.accumulator is not None:
-        values = np.empty(size, tensor.element.accumulator)
-        tensor.element.widen(stored, values)
+        values = _as(_buffers.stack, tensor.element.accumulator, size)
+        values[...] = stored
         _check_finite(values, tensor)
     return stored
 
 
 def _merged_chunk(operator: Operator, inputs: Sequence[StoredTensor], begin: int, size: int) -> NDArray[Any]:
     element = inputs[0].element
-    stack = np.empty((len(inputs), size), element.accumulator)
-    stored = np.empty(size, element.storage)
+    assert element.accumulator is not None
+    stack = _as(_buffers.stack, element.accumulator, len(inputs) * size).reshape(len(inputs), size)
+    stored = _as(_buffers.stored, element.storage, size)
     for row, tensor in zip(stack, inputs, strict=True):
         if element.storage == element.accumulator:
             tensor.read(begin, row)
         else:
             tensor.read(begin, stored)
-            element.widen(stored, row)
+            row[...] = stored
         _check_finite(row, tensor)
     with np.errstate(over="ignore", invalid="ignore"):  # told below, with the tensor's name
         merged = operator(stack[:-1], stack[-1]) if operator.needs_start else operator(stack, None)
@@ -106,7 +119,14 @@ def _merged_chunk(operator: Operator, inputs: Sequence[StoredTensor], begin: int
         raise InputError(
             f"merging tensor {inputs[0].name!r} overflows {element.name}; save the branches in a wider dtype"
         )
-    return element.narrow(merged)
+    if element.storage == element.accumulator:
+        return merged
+    stored[...] = merged
+    return stored
+
+
+def _as(memory: NDArray[np.uint8], dtype: np.dtype[Any], size: int) -> NDArray[Any]:
+    return memory[: size * dtype.itemsize].view(dtype)
 
 
 def _check_finite(values: NDArray[Any], tensor: StoredTensor) -> None:
