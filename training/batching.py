@@ -15,6 +15,9 @@ from torch import Tensor
 from training.errors import InputError
 from training.sources.row import Row
 
+SHOWN = 60
+"""Characters of a question that say which row is meant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -35,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded examples, ordered so that rows with a common beginning are neighbours.
+    """Right-padded examples, ordered so that rows with a common beginning are neighbours; on the CPU.
 
     Attributes:
         input_ids: [rows, length] int64. Causal attention keeps padding on the right out of every real position, so no
@@ -59,11 +62,6 @@ class Batch:
         """Tokens with loss."""
         return self.targets.numel()
 
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on ``device``."""
-        tensors = (self.input_ids, self.lengths, self.shared, self.predicts, self.targets, self.items)
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
-
 
 def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, task: str) -> list[Example]:
     """Tokenise rows with the tokenizer's own chat template.
@@ -73,10 +71,17 @@ def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, task: str) -> l
             special tokens in its text, or an example longer than ``max_length``.
     """
     if not tokenizer.chat_template:
-        raise InputError("the model's tokenizer has no chat template; add chat_template.jinja to the model folder")
-    return [
-        _encode_row(row, tokenizer, max_length, f"task {task!r}, row {number}") for number, row in enumerate(rows, 1)
-    ]
+        raise InputError(
+            f"the tokenizer in {tokenizer.name_or_path} has no chat template; add chat_template.jinja to the folder of "
+            "the model you start from"
+        )
+    return [_encode_row(row, tokenizer, max_length, f"task {task!r}, row {_told(row)}") for row in rows]
+
+
+def _told(row: Row) -> str:
+    # Splits are shuffled, so a number would not find the row in the user's file.
+    question = row.messages[-2]["content"]
+    return repr(question if len(question) <= SHOWN else question[:SHOWN] + "…")
 
 
 def _encode_row(row: Row, tokenizer: Any, max_length: int, where: str) -> Example:

@@ -28,6 +28,7 @@ from training.model import (
     autocast,
     checkpoint_activations,
     choose_trainable,
+    compile_layers,
     context_length,
     load_model,
     load_tokenizer,
@@ -80,6 +81,8 @@ class _Training:
         if spec.settings.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.packed = spec.settings.packing and pack_if_possible(self.model)
+        if spec.settings.compile:
+            compile_layers(self.model)
         self.trainable = choose_trainable(self.model, spec.trainable)
         self.optimizer = make_optimizer(spec.settings, self.trainable.values())
         self.examples, self.tasks_of_examples = self._encode((spec_folder / spec.mixture_path).resolve())
@@ -90,7 +93,7 @@ class _Training:
     def _encode(self, folder: Path) -> tuple[list[Example], list[str]]:
         mixture = Mixture.load(folder)
         tokenizer = load_tokenizer(self.start)
-        limit = context_length(self.model, self.spec.max_length)
+        limit = context_length(self.model.config, self.spec.max_length)
         examples: list[Example] = []
         owners: list[str] = []
         for name, expected in self.spec.tasks.items():
@@ -141,14 +144,14 @@ class _Training:
         chosen = [self.examples[index] for index in indices]
         answer_tokens = sum(example.answer_tokens for example in chosen)
         self.optimizer.zero_grad()
-        total = 0.0
+        parts = []
         for batch in micro_batches(chosen, settings.micro_batch_tokens):
-            batch = batch.to(self.model.device)
             with autocast(self.spec.precision, self.model.device):
                 losses, _ = answer_losses(self.model, batch, self.spec.objective)
             loss = losses.sum() / answer_tokens
             loss.backward()
-            total += loss.item()
+            parts.append(loss.detach())
+        total = torch.stack(parts).double().sum().item()
         rate = learning_rate(settings, self.step, self.spec.steps)
         norm = self._clip(settings.clip_norm, indices, total)
         for group in self.optimizer.param_groups:

@@ -1,5 +1,6 @@
 """How far a branch has moved from its start, and in which direction: θ - θ⁰, sketched over the course of training."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,13 +35,13 @@ class Displacement:
     def measure(self, step: int, trainable: Mapping[str, Parameter]) -> None:
         """Record where the parameters are after ``step`` steps."""
         accumulator = self._sketch.zeros()
-        total = 0.0
+        squares = []
         for name, parameter in trainable.items():
             difference = parameter.detach() - self._reference[name].detach().to(parameter.device)
             self._sketch.add(accumulator, name, difference)
-            total += squared_norm(difference)
+            squares.append(squared_norm(difference))
         self.steps.append(step)
-        self.norms.append(total**0.5)
+        self.norms.append(math.sqrt(sum(squares)))
         self.sketches.append(self._sketch.finish(accumulator).float().cpu())
 
     def tensors(self) -> dict[str, Tensor]:

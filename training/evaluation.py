@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from training.batching import Example, encode, micro_batches
 from training.config import StartSettings
+from training.errors import InputError
 from training.generation import greedy_answers
 from training.interruption import Interrupted
 from training.keyed_file import save_keyed
 from training.loss import answer_losses, pack_if_possible
 from training.mixture import Mixture, Task
-from training.model import autocast, context_length, load_model, load_tokenizer
+from training.model import autocast, context_length, load_config, load_model, load_tokenizer
 from training.packed_attention import disable_packing
 from training.run_directory import RunDirectory
 from training.sources.row import Row
@@ -44,23 +45,28 @@ def evaluate_model(
     tokens), ``tokens`` and ``correct`` (int64), ``match`` (int8: -1 where nothing was generated) and ``answers``.
 
     Raises:
-        InputError: data that does not fit the model.
+        InputError: data that does not fit the model, or a loss that is not finite.
         Interrupted: ``stopping`` said so.
     """
     run = RunDirectory(root)
     mixture = Mixture.load(run.mixture)
     model = load_model(folder, start.precision, torch.device(device))
     tokenizer = load_tokenizer(folder)
-    limit = context_length(model, start.max_length)
+    limit = context_length(model.config, start.max_length)
     tasks = (*mixture.tasks, *mixture.outside)
     rows = [task.rows("test") for task in tasks]
     examples = [encode(own, tokenizer, limit, task.name) for task, own in zip(tasks, rows, strict=True)]
     columns: dict[str, list[Any]] = {name: [] for name in ("task", "loss", "tokens", "correct", "match", "answers")}
     pack_if_possible(model)
-    for number, own in enumerate(examples):
+    for number, (task, own) in enumerate(zip(tasks, examples, strict=True)):
         _stop_if(stopping)
         with torch.inference_mode(), autocast(start.precision, model.device):
             losses, correct = _item_losses(model, own, start.objective, batch_tokens)
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"the loss of {name} on task {task.name!r} is not finite; lower branch.learning_rate, or take another "
+                "start.model if it is that of base"
+            )
         columns["task"].append(np.full(len(own), number))
         columns["loss"].append(losses)
         columns["tokens"].append([example.answer_tokens for example in own])
@@ -83,6 +89,26 @@ def evaluate_model(
     )
 
 
+def check_test_rows(
+    root: Path,
+    start: StartSettings,
+    device: str,
+    report: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Tokenise all test rows for the run's base model: what evaluation would refuse is refused before the training.
+
+    Raises:
+        InputError: data that does not fit the model.
+    """
+    run = RunDirectory(root)
+    mixture = Mixture.load(run.mixture)
+    tokenizer = load_tokenizer(run.base)
+    limit = context_length(load_config(run.base), start.max_length)
+    for task in (*mixture.tasks, *mixture.outside):
+        encode(task.rows("test"), tokenizer, limit, task.name)
+
+
 def _stop_if(stopping: Callable[[], bool]) -> None:
     if stopping():
         raise Interrupted("evaluation was stopped")
@@ -94,10 +120,9 @@ def _item_losses(
     losses = torch.zeros(len(examples), dtype=torch.float64)
     correct = torch.zeros(len(examples), dtype=torch.int64)
     for batch in micro_batches(examples, batch_tokens):
-        batch = batch.to(model.device)
         token_losses, token_correct = answer_losses(model, batch, objective)
-        losses.index_add_(0, batch.items.cpu(), token_losses.double().cpu())
-        correct.index_add_(0, batch.items.cpu(), token_correct.long().cpu())
+        losses.index_add_(0, batch.items, token_losses.double().cpu())
+        correct.index_add_(0, batch.items, token_correct.long().cpu())
     return losses.numpy(), correct.numpy()
 
 

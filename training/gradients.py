@@ -121,7 +121,7 @@ def task_gradients(
         for number, indices in enumerate(groups_of_examples):
             if stopping():
                 raise Interrupted("the gradient pass was stopped")
-            batch = collate([examples[index] for index in indices], indices).to(model.device)
+            batch = collate([examples[index] for index in indices], indices)
             moments.second = moments.fourth = 0.0
             with autocast(precision, model.device):
                 losses, _ = answer_losses(model, batch, objective)

@@ -39,14 +39,20 @@ def answer_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     Rows are packed if :func:`pack_if_possible` has enabled that for the model, else they go through it padded.
     """
     if not is_packing(model):
-        with _head_at(model, batch.predicts.nonzero(as_tuple=True)):
-            return model(input_ids=batch.input_ids, use_cache=False).logits
+        places = tuple(indices.to(model.device) for indices in batch.predicts.nonzero(as_tuple=True))
+        with _head_at(model, places):
+            return model(input_ids=batch.input_ids.to(model.device), use_cache=False).logits
     layout = PackedLayout.of(batch.shared, batch.lengths)
-    positions = layout.own[layout.is_own]
-    ids = batch.input_ids.gather(1, layout.own)[layout.is_own]
-    predicting = layout.places[batch.predicts]
+    positions = layout.packed(layout.own)
+    ids = layout.packed(batch.input_ids.gather(1, layout.own))
+    predicting = layout.places[batch.predicts].to(model.device)
     with _head_at(model, (torch.zeros_like(predicting), predicting)):
-        return model(input_ids=ids[None], position_ids=positions[None], packed_layout=layout, use_cache=False).logits
+        return model(
+            input_ids=ids[None].to(model.device),
+            position_ids=positions[None].to(model.device),
+            packed_layout=layout.to(model.device),
+            use_cache=False,
+        ).logits
 
 
 def pack_if_possible(model: PreTrainedModel) -> bool:
@@ -60,7 +66,7 @@ def pack_if_possible(model: PreTrainedModel) -> bool:
     predicts = torch.zeros_like(ids, dtype=torch.bool)
     predicts[:, 2:10] = True
     nothing = ids.new_zeros(0)
-    batch = Batch(ids, lengths, shared, predicts, nothing, nothing).to(model.device)
+    batch = Batch(ids, lengths, shared, predicts, nothing, nothing)
     with torch.no_grad():
         whole = answer_logits(model, batch)
         try:
@@ -100,4 +106,5 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def answer_losses(model: PreTrainedModel, batch: Batch, objective: str) -> tuple[Tensor, Tensor]:
     """Loss [answer tokens] and whether the most likely token is the target [answer tokens, bool]."""
     logits = answer_logits(model, batch)
-    return OBJECTIVES[objective](logits, batch.targets), logits.detach().argmax(dim=1) == batch.targets
+    targets = batch.targets.to(logits.device)
+    return OBJECTIVES[objective](logits, targets), logits.detach().argmax(dim=1) == targets

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from torch.nn import Parameter
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from torch.nn import ModuleList, Parameter
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from training.config import Precision
@@ -57,10 +57,16 @@ def _download(name: str) -> Path:
         if is_disk_full(error):
             raise
         known = ", ".join(EMBEDDED)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"model {name!r} is no local folder, not embedded ({known}) and not on the hub: {reason}"
+            f"model {name!r} is no local folder, not embedded ({known}) and not on the hub: {_reason(error)}; "
+            "correct start.model"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says, which may be nothing at all."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def place_model(source: Path, target: Path) -> None:
@@ -114,7 +120,7 @@ def load_model(folder: Path, precision: str, device: torch.device) -> PreTrained
             folder, dtype=weight_dtype(precision), use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # damaged files surface as many types; each means that this folder cannot be used
-        raise InputError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise InputError(f"model folder {folder} cannot be loaded: {_reason(error)}; save or copy it again") from None
     return model.to(device).eval()
 
 
@@ -127,12 +133,28 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # as in load_model
-        raise InputError(f"model folder {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"model folder {folder} has no usable tokenizer: {_reason(error)}; save or copy it again"
+        ) from None
 
 
-def context_length(model: PreTrainedModel, limit: int | None) -> int:
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model folder.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # as in load_model
+        raise InputError(
+            f"model folder {folder} has no usable config.json: {_reason(error)}; save or copy it again"
+        ) from None
+
+
+def context_length(config: PreTrainedConfig, limit: int | None) -> int:
     """Longest example in tokens: the model's context, or ``limit`` if that is shorter."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
     return min(length for length in (context, limit, 2**31) if length is not None)
 
 
@@ -158,6 +180,17 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
     # transformers renamed this and drops the older name in version 6.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Let torch.compile fuse each of the model's layers; they share one graph, for micro-batches of any size.
+
+    Layers and not the model: the output head, which is applied at answer positions alone, and the layout of packed
+    rows stay outside, so that a micro-batch never compiles anything anew.
+    """
+    stacks = [module for module in model.modules() if isinstance(module, ModuleList)]
+    for layer in max(stacks, key=len, default=[]):
+        layer.compile(dynamic=True)
 
 
 def save_model(model: PreTrainedModel, companions: Path, folder: Path) -> None:

@@ -46,11 +46,11 @@ def learning_rate(settings: BranchSettings, step: int, steps: int) -> float:
     return settings.learning_rate * (floor + (1 - floor) * shape[settings.schedule])
 
 
-def squared_norm(values: Tensor) -> float:
-    """Sum of squares of a tensor: rows in its own dtype, the sum over rows in float64."""
+def squared_norm(values: Tensor) -> Tensor:
+    """Sum of squares of a tensor (float64, no dimensions): rows in its own dtype, the sum over rows in float64."""
     values = torch.atleast_1d(values)
     rows = torch.linalg.vector_norm(values.reshape(-1, values.shape[-1]), dim=1)
-    return rows.double().square().sum().item()
+    return rows.double().square().sum()
 
 
 def clip_gradients(gradients: list[Tensor], limit: float | None) -> float:

@@ -27,12 +27,13 @@ class PackedLayout:
         places: [rows, length] int64, index in the packed sequence of the token at each position of each row; anything
             where a row has ended.
         own: [rows, longest own part] int64, the positions that each row does not share with the row before it.
-        is_own: [rows, longest own part] bool, False where a row's own part has ended.
+        kept: [packed length] int64, where the packed sequence's tokens stand in ``own``, flattened: the others are
+            places where a row's own part has ended.
     """
 
     places: Tensor
     own: Tensor
-    is_own: Tensor
+    kept: Tensor
 
     @classmethod
     def of(cls, shared: Tensor, lengths: Tensor) -> "PackedLayout":
@@ -45,7 +46,17 @@ class PackedLayout:
         rows = torch.arange(len(lengths), device=lengths.device)[:, None]
         places = owned.gather(0, torch.where(first_here, rows, 0).cummax(dim=0).values)
         own = shared[:, None] + torch.arange(int((lengths - shared).max()), device=lengths.device)
-        return cls(places, own.clamp(max=len(positions) - 1), own < lengths[:, None])
+        # Found once and on the CPU, not as a mask in every layer, where a GPU would stop to learn how many there are.
+        kept = (own < lengths[:, None]).flatten().nonzero().squeeze(1)
+        return cls(places, own.clamp(max=len(positions) - 1), kept)
+
+    def to(self, device: torch.device) -> "PackedLayout":
+        """The layout on ``device``."""
+        return PackedLayout(self.places.to(device), self.own.to(device), self.kept.to(device))
+
+    def packed(self, entries: Tensor) -> Tensor:
+        """Entries [rows, longest own part, ...] as one sequence [packed length, ...]."""
+        return entries.flatten(0, 1).index_select(0, self.kept)
 
 
 def packed_attention(
@@ -81,7 +92,7 @@ def packed_attention(
         attn_mask=seen[:, None],
         scale=scaling,
     )
-    return attended.transpose(1, 2)[packed_layout.is_own][None], None
+    return packed_layout.packed(attended.transpose(1, 2))[None], None
 
 
 def _rows(packed: Tensor, places: Tensor) -> Tensor:

@@ -216,6 +216,7 @@ def test_a_second_driver_on_a_run_directory_is_refused(tmp_path: Path) -> None:
         pytest.param("branch.micro_batch_tokens=400", id="batch 4 = batch 2, accumulated twice"),
         pytest.param("branch.packing=false", id="packed = padded"),
         pytest.param("branch.gradient_checkpointing=true", id="activations kept = computed again"),
+        pytest.param("branch.compile=true", id="eager = compiled", marks=pytest.mark.slow),
     ],
 )
 def test_how_a_step_is_computed_changes_its_trajectory_by_rounding_alone(

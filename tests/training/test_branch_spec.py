@@ -58,6 +58,7 @@ OTHER_SETTINGS = {
     "momentum": 0.5,
     "clip_norm": None,
     "packing": False,
+    "compile": True,
     "gradient_checkpointing": True,
     "displacement_every": 3,
 }
