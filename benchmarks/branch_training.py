@@ -1,8 +1,9 @@
 """Speed of branch training against transformers.Trainer and trl.SFTTrainer: same model, data, batches and optimiser.
 
-Every contender runs in a process of its own on the same rows, one after the other, in fp32 on a CPU or with bf16
-autocast on CUDA, and reports useful (non-padding) tokens per second of its training loop, its losses, and its peak
-memory. ``ours-2`` is two branches at once on one thread each, against ``trainer-all-threads`` on the same cores.
+Every contender runs in a process of its own on the same rows in the same order (but ``trainer-grouped``, which sorts
+them by length), one after the other, in fp32 on a CPU or with bf16 autocast on CUDA, and reports useful (non-padding)
+tokens per second of its training loop, its losses step by step, and its peak memory. Two branches at once on one thread
+each stand against ``trainer-all-threads`` on the same cores.
 
     make peers && .venv-peers/bin/python -m benchmarks.branch_training
 """
@@ -24,13 +25,14 @@ from benchmarks.record import record
 from benchmarks.tasks import demo_tasks
 from training.batching import Example, encode
 from training.branch import train_branch
-from training.branch_spec import BranchSpec
+from training.branch_spec import BranchSpec, load_spec, step_indices
 from training.config import BranchSettings, MixtureSettings
 from training.embedded_models import embedded_model
 from training.memory import peak_memory, reset_peak_memory
 from training.mixture import Mixture, freeze
 from training.model import load_model, load_tokenizer, resolve_precision
 from training.run_directory import folder_hash, write_json
+from training.sources.row import Row
 
 BATCH = 16
 RATE = 1e-4
@@ -89,11 +91,20 @@ def ours(folder: Path, number: int = 0) -> dict[str, Any]:
     return measured(done["tokens"], done["seconds"], losses)
 
 
+def in_order(folder: Path, rows: Sequence[Any]) -> list[Any]:
+    """Rows of the mixture in the order in which our branch takes them."""
+    spec = load_spec(folder / "spec.json")
+    return [rows[index] for step in range(spec.steps) for index in step_indices(spec, step, len(rows))]
+
+
+def conversations(folder: Path) -> list[Row]:
+    """The rows in order."""
+    return in_order(folder, [row for task in Mixture.load(folder / "mixture").tasks for row in task.rows("train")])
+
+
 def encoded(folder: Path) -> list[Example]:
-    """The rows as our branch sees them."""
-    tokenizer = load_tokenizer(embedded_model("smollm2-135m"))
-    tasks = Mixture.load(folder / "mixture").tasks
-    return [example for task in tasks for example in encode(task.rows("train"), tokenizer, 8192, task.name)]
+    """The rows in order, tokenised as our branch does it."""
+    return encode(conversations(folder), load_tokenizer(embedded_model("smollm2-135m")), 8192, "benchmark")
 
 
 def trainer_arguments(folder: Path, steps: int, **more: Any) -> dict[str, Any]:
@@ -112,6 +123,7 @@ def trainer_arguments(folder: Path, steps: int, **more: Any) -> dict[str, Any]:
         "use_cpu": device() == "cpu",
         "bf16": device() == "cuda",
         "seed": 0,
+        "train_sampling_strategy": "sequential",
         "disable_tqdm": True,
         **more,
     }
@@ -153,8 +165,7 @@ def sft_trainer(folder: Path, steps: int) -> dict[str, Any]:
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    rows = [row for task in Mixture.load(folder / "mixture").tasks for row in task.rows("train")]
-    pairs = [{"prompt": list(row.messages[:-1]), "completion": [row.messages[-1]]} for row in rows]
+    pairs = [{"prompt": list(row.messages[:-1]), "completion": [row.messages[-1]]} for row in conversations(folder)]
     start = embedded_model("smollm2-135m")
     trainer = SFTTrainer(
         model=load_model(start, "float32", torch.device(device())),
@@ -216,6 +227,9 @@ def compare(steps: int) -> dict[str, Any]:
         pair = [result_of(process) for process in start_pair(folder, steps)]
     together = sum(entry["tokens"] for entry in pair) / max(entry["seconds"] for entry in pair)
     speed = {contender: entry["tokens_per_second"] for contender, entry in results.items()}
+    for entry in results.values():
+        pairs = zip(entry["losses"], results["ours"]["losses"], strict=True)
+        entry["largest_loss_difference"] = round(max(abs(theirs - ours) for theirs, ours in pairs), 4)
     return {
         "steps": steps,
         "batch": BATCH,
