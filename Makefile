@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
 OUT ?= runs/demo
+ROUNDS ?= 20
+SEED ?= 0
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup peers demo smoke test test-slow lint clean
+.PHONY: setup peers demo smoke test test-slow kill-loop lint clean
 
 setup: $(READY)
 
@@ -31,11 +33,15 @@ smoke: $(READY)
 	$(BIN)/python -m training run smoke --out runs/smoke
 
 test: $(READY)
-	$(BIN)/python -m pytest --quiet
+	$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Full-size and long tests, the real model's among them.
 test-slow: $(READY)
 	$(BIN)/python -m pytest --quiet -m 'slow and not gpu'
+
+# Kills runs at random moments and compares what they end with; SEED=n for other moments.
+kill-loop: $(READY)
+	$(BIN)/python -m tests.pipeline.kill_loop --rounds $(ROUNDS) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

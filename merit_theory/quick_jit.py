@@ -1,0 +1,17 @@
+"""Compilation that spends little on optimising, for functions that run for milliseconds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+OPTIONS: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
+def quick_jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` with the compiler's optimisations off: a quarter of the compile time for several times the run time.
+
+    >>> quick_jit(lambda x: x + 1.0)(1.0).item()
+    2.0
+    """
+    return jax.jit(function, compiler_options=OPTIONS)
