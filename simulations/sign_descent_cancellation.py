@@ -206,7 +206,7 @@ def _simulated_lengths(
         means = jnp.concatenate([groups.reshape(4, -1), groups[0].mean(axis=0, keepdims=True)])
         moved = _displacements(key, means, _noise(groups[0], snr), steps, runs)
         merged = moved[:, :, :4].reshape(3, runs, 2, 2, -1).mean(axis=3)
-        joint = moved[:, :, 3]
+        joint = moved[:, :, 4]
         square = partial(jnp.einsum, "or...d,or...d->o...")
         lengths = square(merged[:, ::2], merged[:, 1::2]) / square(joint[:, ::2], joint[:, 1::2])[:, None]
         # An inner product of independent runs has the right mean, and at low SNR it can fall below zero.

@@ -23,13 +23,12 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__
 """Typer brings its own copy of click or uses the installed one, by version; this is the right one's."""
 
-UNUSABLE_PATH = {
-    getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
-}
+UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 """A path given by the user, or below one, that the system refuses."""
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+CTRL_C = 130
 
 
 def _seconds(duration: str) -> float:
@@ -108,7 +107,8 @@ def main() -> None:
     """Run the command line; one line on stderr and exit code 2 for bad input, 130 for an interruption."""
     answer_termination()
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == CTRL_C:  # how newer versions of Typer hand on a KeyboardInterrupt
+            raise KeyboardInterrupt
     except InputError as error:
         _end(f"error: {error}", 2)
     except OSError as error:
@@ -116,9 +116,9 @@ def main() -> None:
             raise
         _end(f"error: {error.filename}: {error.strerror}; give a path that can be used", 2)
     except UsageError as error:
-        _end(f"error: {str(error) or 'no command'}; see --help", 2)
+        _end(f"error: {error.format_message().rstrip('.') or 'no command'}; see --help", 2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
-        _end(f"stopped: {str(stop) or 'interrupted'}; run the same command to continue", 130)
+        _end(f"stopped: {str(stop) or 'interrupted'}; run the same command to continue", CTRL_C)
 
 
 def _end(message: str, code: int) -> None:

@@ -1,5 +1,6 @@
 """Recipes: what a run does, as pydantic models read from TOML. An unknown key is an error, never ignored."""
 
+import glob
 import re
 import tomllib
 from pathlib import Path
@@ -313,7 +314,9 @@ def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
         if not isinstance(task, FileTask):
             return task
         test = None if task.test_path is None else str(folder / task.test_path)
-        return task.model_copy(update={"path": str(folder / task.path), "test_path": test})
+        # The recipe's own folder may have a name that reads as a pattern.
+        above = Path(glob.escape(str(folder))) if glob.has_magic(task.path) else folder
+        return task.model_copy(update={"path": str(above / task.path), "test_path": test})
 
     model = folder / recipe.start.model
     start = recipe.start.model_copy(update={"model": str(model)}) if model.is_dir() else recipe.start

@@ -17,6 +17,8 @@ from transformers import (
 )
 
 from training.errors import InputError
+from training.full_disk import full_disk_told
+from training.intact import is_intact_model, model_hashes, read_sealed, write_sealed
 from training.run_directory import replacing_folder
 
 CHATML = (
@@ -91,13 +93,17 @@ EMBEDDED: dict[str, Callable[[Path], None]] = {"smollm2-135m": write_smollm2, "t
 
 
 def embedded_model(name: str) -> Path:
-    """The cached ``from_pretrained`` folder of an embedded model, converted on first use.
+    """The cached ``from_pretrained`` folder of an embedded model, converted on first use and where it was damaged.
 
     Raises:
-        InputError: the package that carries it is not installed.
+        InputError: the package that carries it is not installed, or there is no space for it.
     """
     folder = cache_folder() / name
-    if not (folder / "config.json").exists():
-        with replacing_folder(folder) as temporary:
-            EMBEDDED[name](temporary)
+    hashes = folder.with_name(f"{name}.json")
+    record = read_sealed(hashes)
+    if record is None or not is_intact_model(folder, record):
+        with full_disk_told(folder):
+            with replacing_folder(folder) as temporary:
+                EMBEDDED[name](temporary)
+            write_sealed(hashes, model_hashes(folder))
     return folder

@@ -14,4 +14,4 @@ def answer_termination() -> None:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    raise Interrupted("it was asked to end")
+    raise KeyboardInterrupt  # which no library takes for an error of its own, as it would an Interrupted

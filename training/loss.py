@@ -6,6 +6,7 @@ only, and rows are packed behind their shared prefix where the architecture allo
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -75,7 +76,8 @@ def pack_if_possible(model: PreTrainedModel) -> bool:
         except Exception:  # whatever a foreign architecture raises here, whole rows still work
             disable_packing(model)
             return False
-    if torch.allclose(packed, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+    scale = float(whole.abs().max())
+    if math.isfinite(scale) and torch.allclose(packed, whole, rtol=1e-3, atol=1e-3 * scale):
         return True
     disable_packing(model)
     return False

@@ -5,8 +5,11 @@ to the test split, the next to calibration, primer and training. Equal questions
 the same split; the few that would not are dropped from the later task, and the manifest says how many.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +113,8 @@ def _task(entry: dict[str, Any], folder: Path) -> Task:
 def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     """Write the mixture to ``folder``; a task already frozen there from the same source and seed is kept as it is.
 
+    A kept task whose files were damaged is frozen again, provided that its source still gives the same rows.
+
     Raises:
         InputError: an unknown, empty or duplicate task, too few distinct questions, or a question shared between a
             task's own training and test files.
@@ -135,25 +140,57 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     kept = {(kind, entry["name"], entry["key"]): entry for kind in ("tasks", "outside") for entry in earlier[kind]}
     entries = [kept.get((kind, str(source.name), key)) for (kind, _, source), key in zip(wanted, keys, strict=True)]
     taken: dict[str, str] = {}
+    whole: set[str] = set()
     for (_, place, _), entry in zip(wanted, entries, strict=True):
         if entry is not None:
-            _claim(entry, place, taken)
+            with contextlib.suppress(InputError):  # a damaged task is frozen again
+                taken = _splits_of_questions(entry, place) | taken
+                whole.add(entry["name"])
     record: dict[str, Any] = {"seed": seed, "tasks": [], "outside": []}
-    for (kind, place, source), plan, key, entry in zip(wanted, plans, keys, entries, strict=True):
-        if entry is None:
-            entry = _freeze_task(source, plan, seed, place / str(source.name), taken) | {"key": key}
-            _claim(entry, place, taken)
-        record[kind].append(entry)
+    with _placing_at_the_end(folder) as staging:
+        for (kind, place, source), plan, key, entry in zip(wanted, plans, keys, entries, strict=True):
+            name = str(source.name)
+            if name not in whole:
+                frozen = _freeze_task(source, plan, seed, staging.folder / name, taken) | {"key": key}
+                if entry is not None and frozen != entry:
+                    raise InputError(
+                        f"task {name!r} in {folder} is damaged and its source no longer gives the same rows; remove "
+                        f"{folder} and run again to freeze the tasks anew"
+                    )
+                taken = _splits_of_questions(frozen, staging.folder) | taken
+                staging.targets[name] = place / name
+                entry = frozen
+            record[kind].append(entry)
     write_sealed(manifest, record)
     return Mixture.load(folder)
 
 
-def _claim(entry: dict[str, Any], place: Path, taken: dict[str, str]) -> None:
-    """Note the split of each of a task's questions; other tasks keep to it."""
+@dataclass(frozen=True, slots=True)
+class _Staging:
+    """Where tasks are written before they take their places, by name."""
+
+    folder: Path
+    targets: dict[str, Path]
+
+
+@contextlib.contextmanager
+def _placing_at_the_end(mixture: Path) -> Iterator[_Staging]:
+    """Move the tasks that the block writes to their places when it ends well: a refused mixture leaves the old one."""
+    staging = _Staging(mixture / f".freezing.{os.getpid()}.tmp", {})
+    try:
+        yield staging
+        for name, target in staging.targets.items():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging.folder / name, target)
+    finally:
+        shutil.rmtree(staging.folder, ignore_errors=True)
+
+
+def _splits_of_questions(entry: dict[str, Any], place: Path) -> dict[str, str]:
+    """The split of each of a task's questions; other tasks keep to it."""
     task = _task(entry, place)
-    for split in task.hashes:
-        for row in task.rows(split):
-            taken.setdefault(row.question, split)
+    return {row.question: split for split in task.hashes for row in task.rows(split)}
 
 
 def _expand(sources: Iterable[TaskSource]) -> list[TaskSource]:

@@ -34,6 +34,8 @@ class Stages:
         """Place the base model, train the primer on its slice if there is one, and place the start."""
         settings = self.recipe.start
         self.base = self._place(settings.model, self.run.base)
+        arguments = {"root": self.run.root, "start": settings}
+        self.launcher.run("start", [Job("test rows", "training.evaluation:check_test_rows", arguments)])
         if not self.recipe.mixture.primer:
             self.start = self._place(str(self.run.base), self.run.start)
             return
@@ -112,6 +114,7 @@ class Stages:
             paths = BranchDirectory(self.run.branch(spec.hash))
             _place_spec(spec, paths.spec)
             if finished_branch(paths, spec.hash) is not None:
+                paths.checkpoint.unlink(missing_ok=True)  # left by a worker that was killed between the two
                 continue
             arguments = {"spec_path": paths.spec, "out": paths.root}
             jobs.append(Job(name, "training.branch:train_branch", arguments, TOKENS_PER_ROW * spec.examples))

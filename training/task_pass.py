@@ -43,7 +43,7 @@ def measure_task(
     model = load_model(run.start, start.precision, torch.device(device))
     trainable = choose_trainable(model, start.trainable)
     tokenizer = load_tokenizer(run.start)
-    limit = context_length(model, start.max_length)
+    limit = context_length(model.config, start.max_length)
     examples = encode(task.rows("calibration"), tokenizer, limit, name)
     training_examples = encode(task.rows("train"), tokenizer, limit, name)
     batches = random_micro_batches(len(examples), settings.micro_batch_examples, seed, name)

@@ -15,17 +15,18 @@ from merit_theory.propositions.proposition import (
     Proposition,
     Sides,
 )
-from merit_theory.split_gain import signed_form
+from merit_theory.split_gain import expected_random_form, signed_form
 
 N_TASKS = 8
 TABLES = tables(N_TASKS)
 
 
 def _sides(table: TaskTable) -> Sides:
-    """The mean over all 35 splits against the paper's N/(N−1)·tr M."""
+    """The mean over all 35 splits against the paper's N/(N−1)·tr M and the library's N/(N−1)·tr PMP."""
     matrix = table.matrix
     forms = jax.vmap(lambda signs: signed_form(matrix, signs))(jnp.asarray(balanced_signs(len(matrix))))
-    return Sides(forms.mean(), len(matrix) / (len(matrix) - 1) * jnp.trace(matrix), jnp.trace(matrix))
+    paper = len(matrix) / (len(matrix) - 1) * jnp.trace(matrix)
+    return Sides(jnp.full(2, forms.mean()), jnp.stack([paper, expected_random_form(matrix)]), jnp.trace(matrix))
 
 
 def _build(drawn: Batch) -> TaskTable:

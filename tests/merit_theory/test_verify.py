@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from merit_theory.propositions import eq_e2, prop_f_10, prop_f_11, prop_f_12_isotropic, remark_f_5, theorem_a
+from merit_theory.propositions import eq_e2, lemma_1, prop_f_10, prop_f_11, prop_f_12_isotropic, remark_f_5, theorem_a
 from merit_theory.propositions.proposition import (
     Claim,
     Demonstration,
@@ -130,6 +130,21 @@ def test_descent_finds_what_random_instances_miss() -> None:
     missed = Claim(reads="", sides=hidden, relation="≥", ensembles=(near_five,), engine="numpy")
     assert failures(statement("holds", replace(missed, sides=lambda x: Sides((x - 8.0) ** 2, 0.01, 1.0)))) == ""
     assert "under attack" in failures(statement("holds", replace(missed, engine="jax")))
+
+
+def test_descent_starts_from_the_worst_of_all_random_instances() -> None:
+    def slope_far_out(x: np.ndarray) -> Sides:
+        # Flat where all but half a per cent of the instances lie, and below zero only five standard deviations out.
+        return Sides(jnp.where(x > 2.5, 1 - 0.4 * (x - 2.5), 1.0), jnp.asarray(0.0), 1.0)
+
+    claim = Claim(reads="", sides=slope_far_out, relation="≥", ensembles=(NUMBERS,))
+    assert "under attack" in failures(statement("holds", claim), 4096)
+
+
+def test_a_claim_that_the_library_refuses_without_its_hypothesis_fails_there() -> None:
+    found = verify(lemma_1.PROPOSITION, 64, 0)
+    assert found.reproduced, found.failures
+    assert found.without == ("no gradient is zero: undefined: task 1 has a zero gradient and so no direction",)
 
 
 def test_the_same_seed_finds_the_same_and_another_seed_something_else() -> None:

@@ -1,11 +1,8 @@
 """The command line on the `smoke` recipe and on a user's own files, as a stranger would use it."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.embedded_models import write_tiny_llama
-from training.run_directory import RunDirectory, folder_hash
+from training.run_directory import folder_hash
 
 
 def command(*arguments: str) -> list[str]:
@@ -88,10 +85,6 @@ def test_pictures_stand_beside_the_page_that_shows_them(smoke: Path) -> None:
         assert (smoke / "pictures" / picture).stat().st_size > 5_000
 
 
-def weights_of(run: Path) -> dict[str, str]:
-    return {path.parent.name: folder_hash(path) for path in sorted(run.glob("arms/*/model"))}
-
-
 def test_running_again_does_nothing_and_changes_nothing(smoke: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in smoke.glob("branches/*/done.json")}
     before |= {path: path.stat().st_mtime_ns for path in smoke.glob("evaluation/*.npz")}
@@ -100,30 +93,6 @@ def test_running_again_does_nothing_and_changes_nothing(smoke: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert summary(smoke)["arms"] == table
-
-
-def test_a_killed_run_continues_to_the_same_weights_with_one_worker_or_two(smoke: Path, tmp_path: Path) -> None:
-    settings = ("run", "smoke", "--out", str(tmp_path / "run"), "--set", "branch.checkpoint_seconds=0")
-    driver = subprocess.Popen(
-        command(*settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_for_branch_steps(tmp_path / "run", driver)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    assert not (tmp_path / "run" / "summary.json").exists()
-    done = training(*settings, "--set", "resources.workers=1")
-    assert done.returncode == 0, done.stderr
-    assert weights_of(tmp_path / "run") == weights_of(smoke)
-
-
-def wait_for_branch_steps(run: Path, driver: subprocess.Popen) -> None:
-    """Until a branch beyond the primer has taken a step."""
-    for _ in range(600):
-        assert driver.poll() is None, "the run ended before it could be killed"
-        if (run / "partitions").exists() and len(list(run.glob("branches/*/metrics.jsonl"))) > 1:
-            return
-        time.sleep(0.05)
-    pytest.fail("no branch began within 30 s")
 
 
 def test_a_branch_trained_alone_is_the_branch_of_the_run(smoke: Path, tmp_path: Path) -> None:
@@ -201,14 +170,6 @@ def test_the_time_budget_stops_a_run_that_says_how_to_continue(tmp_path: Path) -
     assert stopped.stderr.splitlines()[-1].endswith("run the same command to continue")
 
 
-def test_a_second_driver_on_a_run_directory_is_refused(tmp_path: Path) -> None:
-    with RunDirectory(tmp_path / "run").lock():
-        refused = training("run", "smoke", "--out", str(tmp_path / "run"))
-    assert refused.returncode == 2
-    assert "in use by another run" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -239,25 +200,3 @@ def trajectory(run: Path) -> np.ndarray:
     (branch,) = json.loads((run / "arms" / "joint" / "arm.json").read_text())["branches"]
     lines = (run / "branches" / branch / "metrics.jsonl").read_text().splitlines()
     return np.array([[json.loads(line)[key] for key in ("loss", "gradient_norm")] for line in lines])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "offender"),
-    [
-        (("run", "nowhere"), "nowhere"),
-        (("run", "smoke", "--set", "branch.learning_rat=1"), "branch.learning_rat"),
-        (("run", "smoke", "--set", "branch.learning_rate=fast"), "branch.learning_rate"),
-        (("run", "smoke", "--set", 'arms=["merit-9z"]'), "merit-9z"),
-        (("run", "smoke", "--set", 'mixture.tasks=["reasoning_gym:nothing"]'), "nothing"),
-        (("run", "smoke", "--set", 'arms=["merit-3d"]'), "merit-3d"),
-        (("run", "smoke", "--set", "start.model=no/such-model"), "no/such-model"),
-        (("run", "smoke", "--time-budget", "soon"), "soon"),
-    ],
-)
-def test_bad_input_is_one_line_that_names_the_offender(
-    arguments: tuple[str, ...], offender: str, tmp_path: Path
-) -> None:
-    refused = training(*arguments, "--out", str(tmp_path / "run"))
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
-    assert offender in refused.stderr

@@ -12,8 +12,8 @@ def test_it_is_spearman_with_and_without_ties() -> None:
     first, second = rng.standard_normal((2, 3, 4, 9))
     second[0] = rng.integers(0, 3, (4, 9))
     expected = [
-        [spearmanr(one, other).statistic for one, other in zip(*pair, strict=True)]
-        for pair in zip(first, second, strict=True)
+        [spearmanr(one, other).statistic for one, other in zip(*rows, strict=True)]
+        for rows in zip(first, second, strict=True)
     ]
     np.testing.assert_allclose(rank_correlation(first, second), expected, rtol=1e-12)
 

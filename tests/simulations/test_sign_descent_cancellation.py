@@ -2,9 +2,12 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from simulations import sign_descent_cancellation
 from simulations.sign_descent_cancellation import OPTIMISERS, Config, Result, simulate
 
 CONFIG = Config(draws=4, random_splits=5, signal_to_noise=(0.01, 1.0, 1000.0), steps=60, runs=4)
@@ -35,6 +38,15 @@ def test_the_pca_split_loses_more_than_a_random_one(result: Result) -> None:
 
 def test_simulated_sign_descent_follows_its_closed_form(result: Result) -> None:
     np.testing.assert_allclose(result.simulated_length[0, PCA, 1:], result.length[PCA, 1:], atol=0.03)
+
+
+def test_without_noise_every_optimiser_makes_its_known_steps() -> None:
+    means = jnp.array([[3.0, -1.0], [2.0, -4.0]])
+    moved = np.asarray(sign_descent_cancellation._displacements(jax.random.key(0), means, jnp.array(0.0), 5, 2))
+    signs = [[-5.0, 5.0], [-5.0, 5.0]]
+    # The frozen second moments are those of the last mean, (4, 16).
+    expected = np.array([signs, signs, [[-7.5, 1.25], [-5.0, 5.0]]])
+    np.testing.assert_allclose(moved, np.broadcast_to(expected[:, None], moved.shape), rtol=1e-12)
 
 
 def test_adam_with_its_own_second_moments_cancels_like_sign_descent_without_noise(result: Result) -> None:

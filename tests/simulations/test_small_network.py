@@ -59,7 +59,7 @@ def test_groups_that_hold_the_same_examples_merge_to_joint_training() -> None:
 
 def test_the_sign_flips_after_the_last_snapshot_that_correlates_positively(result: Result) -> None:
     # With the gain itself as merged loss the correlation is one, with its negative minus one.
-    gain = np.arange(12.0).reshape(1, 1, 1, 3, 4).repeat(3, axis=1)[..., :2]
+    gain = np.arange(12.0).reshape(1, 1, 1, 3, 4).repeat(3, axis=1).repeat(2, axis=2)[..., :2]
     signs = np.array([1.0, 1.0, -1.0]).reshape(1, 3, 1, 1, 1)
     merged = np.concatenate([gain * signs] * 2)
     crafted = replace(result, merged_loss=merged, branch_loss=merged + np.concatenate([gain] * 2))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from merit_theory.sgd_law import one_pass_factor
+from simulations import swap_on_gram
 from simulations.swap_on_gram import Config, Result, simulate
 
 CONFIG = Config(
@@ -30,6 +31,13 @@ def test_swaps_never_raise_the_variance_within_groups(result: Result) -> None:
     assert (swapped <= pca + 1e-12).all()
     assert swapped.mean() < random.mean()
     assert ((result.within_share > 0) & (result.within_share <= 1)).all()
+
+
+def test_variance_within_groups_is_none_of_equal_tasks_and_all_of_mixed_ones() -> None:
+    gradients = np.array([[[1.0], [1.0], [-1.0], [-1.0]]])
+    apart, mixed = [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], [[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5]]
+    share = swap_on_gram._within_share(np.array([[apart, mixed, apart, mixed]]), gradients)
+    assert share[:, 0].tolist() == [0.5, 0.0, 1.0]
 
 
 def test_no_split_moves_the_mean_so_only_noise_tells_merges_apart(result: Result) -> None:
@@ -68,6 +76,8 @@ def test_plain_batches_do_not_match_it(result: Result) -> None:
     cell = (0, 0, -1)
     plain = result.joint_loss[2, 0][cell] / result.merged_loss[2, 0][cell]
     assert plain.mean() > 1.1
+    # But a batch of two is quieter than one example, at as many steps.
+    assert (result.joint_loss[2] < result.joint_loss[0]).all()
 
 
 def test_findings_are_json_and_follow_from_the_seed(result: Result) -> None:

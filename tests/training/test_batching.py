@@ -1,4 +1,4 @@
-from dataclasses import fields
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,7 @@ from hypothesis import example as always_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.batching import Batch, Example, collate, encode, micro_batches
+from training.batching import Example, collate, encode, micro_batches
 from training.errors import InputError
 from training.sources.row import Row, single_turn
 
@@ -70,14 +70,16 @@ def test_white_space_that_ends_an_answer_is_learnt_and_the_line_break_after_its_
 def test_a_text_that_would_be_read_as_a_turn_of_its_own_is_refused(tokenizer: Any, special: str, turn: int) -> None:
     turns = ["q", "a"]
     turns[turn] += special
-    with pytest.raises(InputError, match=r"task 't', row 2: a message holds the special token '<\|"):
+    with pytest.raises(
+        InputError, match=rf"task 't', row '{re.escape(turns[0])}': a message holds the special token '<\|"
+    ):
         encode([single_turn("q", "a"), single_turn(*turns)], tokenizer, 100, "t")
 
 
 def test_an_example_must_fit_in_the_context_to_the_token(tokenizer: Any) -> None:
     (example,) = encode([single_turn("q", "a")], tokenizer, 10**6, "t")
     assert encode([single_turn("q", "a")], tokenizer, len(example), "t") == [example]
-    with pytest.raises(InputError, match=f"task 'my task', row 2: {len(example) + 1} tokens do not fit"):
+    with pytest.raises(InputError, match=f"task 'my task', row 'q': {len(example) + 1} tokens do not fit"):
         encode([single_turn("q", "a"), single_turn("q", "ab")], tokenizer, len(example), "my task")
 
 
@@ -165,12 +167,3 @@ def test_examples_of_one_length_fill_their_micro_batches(count: int, length: int
     example = Example((1,) * length, (False,) * (length - 1) + (True,), length - 1)
     rows = [batch.input_ids.shape[0] for batch in micro_batches([example] * count, limit)]
     assert len(rows) == -(-count // max(1, limit // length))
-
-
-def test_a_batch_moves_as_a_whole() -> None:
-    batch = collate([Example((1, 2), (False, True), 1)], [0])
-    moved = batch.to(torch.device("meta"))
-    assert {getattr(moved, field.name).device.type for field in fields(Batch)} == {"meta"}
-    assert [getattr(moved, field.name).shape for field in fields(Batch)] == [
-        getattr(batch, field.name).shape for field in fields(Batch)
-    ]

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import BranchSettings
-from training.errors import InputError
 from training.optimisation import make_optimizer
 
 CHOICES = {
@@ -47,9 +46,11 @@ def test_steps_after_a_round_trip_are_those_of_a_run_that_was_never_stopped(
     trainable, optimizer = begin(seed, CHOICES[choice], dtype)
     for number in range(before):
         step(trainable, optimizer, seed + number)
-    save_checkpoint(path, trainable, optimizer, {"steps": torch.tensor([1, 2])}, {"step": before, "rate": 0.1})
+    save_checkpoint(path, "key", trainable, optimizer, {"steps": torch.tensor([1, 2])}, {"step": before, "rate": 0.1})
     resumed, other_optimizer = begin(seed + 1, CHOICES[choice], dtype)
-    kept, position = load_checkpoint(path, resumed, other_optimizer)
+    found = load_checkpoint(path, "key", resumed, other_optimizer)
+    assert found is not None
+    kept, position = found
     assert position == {"step": before, "rate": 0.1}
     assert {name: tensor.tolist() for name, tensor in kept.items()} == {"steps": [1, 2]}
     for number in range(2):
@@ -75,55 +76,48 @@ def test_weights_alone_would_not_be_enough(choice: str) -> None:
 def saved(path: Path) -> bytes:
     trainable, optimizer = begin(0, CHOICES["adamw"], torch.float32)
     step(trainable, optimizer, 1)
-    save_checkpoint(path, trainable, optimizer, {}, {"step": 1})
+    save_checkpoint(path, "key", trainable, optimizer, {}, {"step": 1})
     return path.read_bytes()
 
 
-@settings(max_examples=100)
-@given(place=st.floats(0, 1, exclude_max=True))
-def test_a_checkpoint_cut_short_is_refused_by_name(tmp_path_factory: pytest.TempPathFactory, place: float) -> None:
-    path = tmp_path_factory.getbasetemp() / "cut.safetensors"
-    raw = saved(path)
-    path.write_bytes(raw[: int(place * len(raw))])
-    with pytest.raises(InputError, match=r"cut.safetensors cannot be used .*remove it"):
-        load_checkpoint(path, *begin(0, CHOICES["adamw"], torch.float32))
+def weights(trainable: dict[str, Parameter]) -> dict[str, list]:
+    return {name: parameter.tolist() for name, parameter in trainable.items()}
 
 
-@settings(max_examples=200)
-@given(position=st.integers(0, 10**6), value=st.integers(1, 255))
-def test_a_checkpoint_with_a_damaged_head_is_refused_or_read_and_nothing_else(
-    tmp_path_factory: pytest.TempPathFactory, position: int, value: int
+@settings(max_examples=400)
+@given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.booleans())
+def test_a_damaged_checkpoint_is_not_used_and_touches_nothing(
+    tmp_path_factory: pytest.TempPathFactory, position: int, value: int, cut: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
     raw = bytearray(saved(path))
-    head = 8 + int.from_bytes(raw[:8], "little")
-    raw[position % head] ^= value
-    path.write_bytes(raw)
-    try:
-        load_checkpoint(path, *begin(0, CHOICES["adamw"], torch.float32))
-    except InputError as error:
-        assert str(path) in str(error)  # noqa: PT017 a harmless flip may be read
+    position %= len(raw)
+    raw[position] ^= value
+    path.write_bytes(raw[:position] if cut else raw)
+    trainable, optimizer = begin(0, CHOICES["adamw"], torch.float32)
+    before = weights(trainable)
+    assert load_checkpoint(path, "key", trainable, optimizer) is None
+    assert weights(trainable) == before
+    assert not optimizer.state
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_branch_is_not_used_and_touches_nothing(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     saved(path)
-    trainable, optimizer = begin(0, CHOICES["adamw"], torch.float32)
-    for other in (
-        {**trainable, "more": Parameter(torch.zeros(1))},
-        {name: trainable[name] for name in ("norm", "scale")},
-    ):
-        with pytest.raises(InputError, match="cannot be used"):
-            load_checkpoint(path, other, optimizer)
-    wrong = {name: Parameter(torch.zeros(7, 7)) for name in SHAPES}
-    with pytest.raises(InputError, match="cannot be used"):
-        load_checkpoint(path, wrong, make_optimizer(CHOICES["adamw"], wrong.values()))
+    trainable, optimizer = begin(1, CHOICES["adamw"], torch.float32)
+    before = weights(trainable)
+    for other, key in ((path, "other"), (tmp_path / "missing.safetensors", "key"), (tmp_path, "key")):
+        assert load_checkpoint(other, key, trainable, optimizer) is None
+        assert weights(trainable) == before
+        assert not optimizer.state
+    assert load_checkpoint(path, "key", trainable, optimizer) is not None
+    assert weights(trainable) != before
 
 
 def test_a_failed_save_keeps_the_checkpoint_before_it(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     raw = saved(path)
     with pytest.raises(TypeError):
-        save_checkpoint(path, *begin(0, CHOICES["adamw"], torch.float32), {}, {"step": object()})
+        save_checkpoint(path, "key", *begin(0, CHOICES["adamw"], torch.float32), {}, {"step": object()})
     assert path.read_bytes() == raw
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

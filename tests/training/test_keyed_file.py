@@ -29,7 +29,7 @@ def test_where_there_is_no_file_or_no_key_there_is_none(tmp_path: Path) -> None:
 
 @settings(max_examples=300)
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.booleans())
-def test_damage_gives_no_key_or_the_right_one_and_never_an_error(
+def test_damage_gives_no_key_or_leaves_every_array_as_it_was_and_never_an_error(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int, cut: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.npz"
@@ -38,7 +38,11 @@ def test_damage_gives_no_key_or_the_right_one_and_never_an_error(
     position %= len(raw)
     raw[position] ^= value
     path.write_bytes(raw[:position] if cut else raw)
-    assert stored_key(path) in ((None,) if cut else (None, "the key"))
+    if stored_key(path) is not None:  # a few bytes of a ZIP, such as its times, say nothing
+        assert not cut
+        with np.load(path) as file:
+            assert file["key"] == "the key"
+            assert file["values"].tolist() == list(range(20))
 
 
 def test_a_failed_save_keeps_the_file_before_it(tmp_path: Path) -> None:

@@ -58,7 +58,20 @@ def test_an_embedded_model_is_converted_once(monkeypatch: pytest.MonkeyPatch, tm
     before = weights.stat()
     assert find_model("tiny-llama") == folder
     assert (weights.stat().st_ino, weights.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["tiny-llama"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"tiny-llama", "tiny-llama.json"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_embedded_model_is_converted_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("MERIT_CACHE", str(tmp_path))
+    file = embedded_model("tiny-llama") / name
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:100], b"", whole[:-9] + b"X" + whole[-8:]):
+        file.write_bytes(damaged)
+        embedded_model("tiny-llama")
+        assert file.read_bytes() == whole
 
 
 @pytest.mark.model
@@ -71,7 +84,7 @@ def test_the_real_model_answers_and_trains_on_what_generation_is_given(tmp_path:
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     answers = {"France": "The capital of France is Paris.", "Italy": "The capital of Italy is Rome."}
     rows = [single_turn(f"What is the capital of {land}?", answer) for land in answers for answer in answers.values()]
-    examples = encode(rows, tokenizer, context_length(model, None), "capitals")
+    examples = encode(rows, tokenizer, context_length(model.config, None), "capitals")
     prompt = tokenizer.apply_chat_template(list(rows[0].messages[:-1]), add_generation_prompt=True, return_dict=False)
     assert list(examples[0].ids[: examples[0].prompt_length]) == prompt
     assert tokenizer.decode(examples[0].ids[len(prompt) :]) == f"{answers['France']}<|im_end|>"
@@ -175,7 +188,7 @@ def test_a_precision_that_is_given_stands_and_auto_is_one_that_the_device_has() 
 
 def test_the_longest_example_is_the_smaller_of_context_and_limit(load_tiny: Callable[..., PreTrainedModel]) -> None:
     model = load_tiny()
-    assert [context_length(model, limit) for limit in (None, 100, 5000)] == [1024, 100, 1024]
+    assert [context_length(model.config, limit) for limit in (None, 100, 5000)] == [1024, 100, 1024]
 
 
 # --- what is trained --------------------------------------------------------------------------------------------------

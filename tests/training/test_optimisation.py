@@ -143,4 +143,4 @@ def test_squared_norms_add_over_tensors(tensor_shapes: list, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(shape) for shape in tensor_shapes]
     joined = squared_norm(torch.tensor(np.concatenate([array.ravel() for array in arrays])))
-    assert sum(squared_norm(torch.tensor(array)) for array in arrays) == pytest.approx(joined, rel=1e-12)
+    torch.testing.assert_close(sum(squared_norm(torch.tensor(array)) for array in arrays), joined, rtol=1e-12, atol=0)

@@ -1,9 +1,13 @@
+import fcntl
 import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +206,8 @@ def test_a_link_has_the_bytes_of_its_source_through_symbolic_links_too(tmp_path:
 
 TRY_TO_LOCK = """
 import sys
+import threading
+import time
 from pathlib import Path
 from training.errors import InputError
 from training.run_directory import RunDirectory
@@ -235,6 +241,51 @@ def test_the_lock_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("left behind")
     with RunDirectory(tmp_path).lock():
         pass
+
+
+def test_a_folder_is_never_taken_apart_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Path] = []
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: (removed.append(path), real(path, **options)))
+    for text in ("old", "new"):
+        with replacing_folder(tmp_path / "model") as temporary:
+            (temporary / "weights").write_text(text)
+    assert (tmp_path / "model" / "weights").read_text() == "new"
+    assert removed
+    assert tmp_path / "model" not in removed
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_killed_process_left_half_written_is_gone_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["arms/a/model/config.json", ".hidden", "mixture/.notes.tmp", "x.12.tmp", "branches/b/.spec.json.tmp"]
+    left = ["arms/a/.model.12.tmp/config.json", ".base.earlier.345.tmp/config.json", "branches/b/.spec.json.6.tmp"]
+    for name in kept + left:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with RunDirectory(tmp_path).lock():
+        files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+        assert files - {".lock", ".workers.lock"} == set(kept)
+        assert not (tmp_path / "arms/a/.model.12.tmp").exists()
+
+
+def test_a_run_begins_when_the_last_worker_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    held, elapsed = 0.3, -time.monotonic()
+    with open(run.workers_lock, "w") as worker:
+        fcntl.flock(worker, fcntl.LOCK_SH)
+        threading.Timer(held, lambda: fcntl.flock(worker, fcntl.LOCK_UN)).start()
+        with run.lock():
+            elapsed += time.monotonic()
+    assert elapsed >= held
+
+
+def test_a_worker_that_does_not_end_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.run_directory.WORKERS_END_WITHIN", 0.05)
+    run = RunDirectory(tmp_path)
+    with open(run.workers_lock, "w") as worker:
+        fcntl.flock(worker, fcntl.LOCK_SH)
+        with pytest.raises(InputError, match="a worker process of an earlier run still uses"), run.lock():
+            pass
 
 
 def test_no_two_files_of_a_run_share_a_path() -> None:

@@ -34,6 +34,7 @@ _in_worker: dict[str, Any] = {}
 
 def _begin_worker(lock: Path, threads: int, devices: Any, messages: Any, stop: Any) -> None:
     end_with_driver(lock)
+    messages.cancel_join_thread()  # a driver that has stopped reads no more of them, and is not to be waited for
     import torch
 
     from training.model import quieten_transformers
@@ -43,14 +44,14 @@ def _begin_worker(lock: Path, threads: int, devices: Any, messages: Any, stop: A
     _in_worker.update(device=devices.get(), messages=messages, stop=stop)
 
 
-def _run_job(number: int, job: Job) -> Any:
+def _run_job(stage: int, number: int, job: Job) -> Any:
     messages, stop = _in_worker["messages"], _in_worker["stop"]
-    messages.put((number, 0))
+    messages.put((stage, number, 0))
     try:
         return job.resolve()(
             **job.arguments,
             device=_in_worker["device"],
-            report=lambda tokens: messages.put((number, tokens)),
+            report=lambda tokens: messages.put((stage, number, tokens)),
             stopping=lambda: stop.value,
         )
     except Exception as error:
@@ -79,6 +80,7 @@ class LocalPool:
         # No Event: a worker killed while it asks one whether it is set keeps its lock, and nobody can set it any more.
         self._stop = context.RawValue(ctypes.c_bool, False)
         self._progress, self._deadline = progress, deadline
+        self._stage = 0
         devices = context.Queue()
         available = [] if device == "cpu" else _cuda_devices()
         if device == "cuda" and not available:
@@ -104,10 +106,11 @@ class LocalPool:
         Raises:
             Interrupted: the deadline passed, Ctrl-C was pressed, or a worker process died.
         """
+        self._stage += 1
         order = sorted(range(len(jobs)), key=lambda number: -jobs[number].tokens)
         with self._progress.jobs(title, [(job.title, job.tokens) for job in jobs]) as bars, self._stopping_on_error():
             with _ctrl_c_held():
-                futures = {number: self._pool.submit(_run_job, number, jobs[number]) for number in order}
+                futures = {number: self._pool.submit(_run_job, self._stage, number, jobs[number]) for number in order}
             pending = set(futures.values())
             while pending:
                 finished, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
@@ -134,7 +137,9 @@ class LocalPool:
     def _show(self, bars: Any) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                bars.advance(*self._messages.get_nowait())
+                stage, number, tokens = self._messages.get_nowait()
+                if stage == self._stage:  # a result may overtake its job's last messages
+                    bars.advance(number, tokens)
 
     @staticmethod
     def _raise_errors(finished: set[Future[Any]]) -> None:

@@ -22,10 +22,10 @@ def expand_files(task: FileTask) -> list[FileTask]:
         InputError: nothing matches, a suffix is unknown, or a file name cannot be a task name.
     """
     path = Path(task.path)
-    if has_magic(task.path):
-        found = sorted(Path(match) for match in glob(task.path))
-    elif path.is_dir():
+    if path.is_dir():
         found = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES)
+    elif has_magic(task.path) and not path.exists():
+        found = sorted(Path(match) for match in glob(task.path))
     else:
         found = [path]
     if not found:

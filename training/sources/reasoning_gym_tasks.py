@@ -35,7 +35,7 @@ def generate_rows(task: ReasoningGymTask, count: int, seed: int) -> Iterator[Row
     seen: set[str] = set()
     base = child_seed(seed, "reasoning_gym", task.name) % 2**31
     dataset = _dataset(task, size=count * ATTEMPTS_PER_ITEM, seed=base)
-    for item in dataset:
+    for item in _items(dataset, task):
         if not isinstance(item["answer"], str) or not item["answer"].strip():
             raise InputError(f"reasoning_gym task {task.dataset!r} gives no text answer; choose another generator")
         if item["question"] in seen:
@@ -44,6 +44,15 @@ def generate_rows(task: ReasoningGymTask, count: int, seed: int) -> Iterator[Row
         yield single_turn(item["question"], item["answer"], _plain_json(item.get("metadata", {})))
         if len(seen) == count:
             return
+
+
+def _items(dataset: Any, task: ReasoningGymTask) -> Iterator[dict[str, Any]]:
+    try:
+        yield from dataset
+    except Exception as error:  # some parameters are found wrong only here, and as many types
+        raise InputError(
+            f"reasoning_gym task {task.dataset!r} cannot be generated ({error}); correct its parameters"
+        ) from None
 
 
 def _plain_json(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def test_a_statement_that_stands_is_attacked_or_demonstrated(proposition: Propos
         assert hypothesis.without is not None
 
 
-@pytest.mark.parametrize("name", ["prop-f.6", "theorem-a", "theorem-c", "core", "eq-10"])
+@pytest.mark.parametrize("name", ["prop-f.6", "prop-f.10", "theorem-a", "theorem-c", "core", "eq-10"])
 def test_each_stored_instance_fails_exactly_when_its_hypothesis_is_dropped(name: str) -> None:
     proposition = next(each for each in PROPOSITIONS if each.id == name)
     found = verify(proposition, 256, 0)

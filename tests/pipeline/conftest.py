@@ -1,0 +1,38 @@
+"""One finished run of the `smoke` recipe, which tests that change it copy first, and commands in this process."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.refusals import checked_line
+from training.__main__ import main
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    command = [sys.executable, "-m", "training", "run", "smoke", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return out
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """The one line of a command that is refused in this process."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return checked_line(ended.value.code, capfd.readouterr().err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
