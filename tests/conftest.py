@@ -11,6 +11,7 @@ os.environ |= {
     "JAX_ENABLE_X64": "true",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiling takes longer than running what is compiled
 }
 
 import torch  # noqa: E402

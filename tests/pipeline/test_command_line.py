@@ -21,56 +21,49 @@ def training(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("smoke") / "run"
-    done = training("run", "smoke", "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return out
-
-
 def summary(run: Path) -> dict:
     return json.loads((run / "summary.json").read_text())
 
 
-def test_the_table_has_every_arm_and_every_arm_spent_the_same_tokens(smoke: Path) -> None:
-    rows = {row["arm"]: row for row in summary(smoke)["arms"]}
+def test_the_table_has_every_arm_and_every_arm_spent_the_same_tokens(smoke_run: Path) -> None:
+    rows = {row["arm"]: row for row in summary(smoke_run)["arms"]}
     trained = ["joint", "joint-equal-steps-2", "merit-1d", "merit-1d-uniform", "random-2"]
     assert list(rows) == ["base", "start", *trained]
     assert len({rows[arm]["tokens"] for arm in trained}) == 1
     assert rows["joint"]["tokens"] > rows["start"]["tokens"] > rows["base"]["tokens"] == 0
-    page = (smoke / "summary.md").read_text()
+    page = (smoke_run / "summary.md").read_text()
     assert all(arm in page for arm in rows)
 
 
-def test_arms_that_share_branches_train_them_once(smoke: Path) -> None:
-    arms = [json.loads((smoke / "arms" / name / "arm.json").read_text()) for name in ("merit-1d", "merit-1d-uniform")]
+def test_arms_that_share_branches_train_them_once(smoke_run: Path) -> None:
+    arms = [
+        json.loads((smoke_run / "arms" / name / "arm.json").read_text()) for name in ("merit-1d", "merit-1d-uniform")
+    ]
     assert arms[0]["branches"] == arms[1]["branches"]
     primer, joint, equal_steps, merit, random = 1, 1, 1, 2, 2
-    assert len(list((smoke / "branches").iterdir())) <= primer + joint + equal_steps + merit + random
+    assert len(list((smoke_run / "branches").iterdir())) <= primer + joint + equal_steps + merit + random
 
 
-def test_joint_at_equal_steps_takes_the_steps_of_a_branch(smoke: Path) -> None:
-    steps = {row["arm"]: row["steps"] for row in summary(smoke)["arms"]}
+def test_joint_at_equal_steps_takes_the_steps_of_a_branch(smoke_run: Path) -> None:
+    steps = {row["arm"]: row["steps"] for row in summary(smoke_run)["arms"]}
     assert steps["joint-equal-steps-2"] == steps["merit-1d"] == steps["joint"] / 2
 
 
-def test_merged_weights_are_the_token_weighted_mean_of_the_branches(smoke: Path) -> None:
-    arm = json.loads((smoke / "arms" / "merit-1d" / "arm.json").read_text())
-    done = [json.loads((smoke / "branches" / name / "done.json").read_text()) for name in arm["branches"]]
+def test_merged_weights_are_the_token_weighted_mean_of_the_branches(smoke_run: Path) -> None:
+    arm = json.loads((smoke_run / "arms" / "merit-1d" / "arm.json").read_text())
+    done = [json.loads((smoke_run / "branches" / name / "done.json").read_text()) for name in arm["branches"]]
     tokens = np.array([entry["tokens"] for entry in done])
     np.testing.assert_allclose(arm["weights"], tokens / tokens.sum(), rtol=1e-12)
-    models = [AutoModelForCausalLM.from_pretrained(smoke / "branches" / name / "model") for name in arm["branches"]]
-    merged = AutoModelForCausalLM.from_pretrained(smoke / "arms" / "merit-1d" / "model")
+    models = [AutoModelForCausalLM.from_pretrained(smoke_run / "branches" / name / "model") for name in arm["branches"]]
+    merged = AutoModelForCausalLM.from_pretrained(smoke_run / "arms" / "merit-1d" / "model")
     for name, parameter in merged.named_parameters():
         parts = [dict(model.named_parameters())[name].detach().double().numpy() for model in models]
         mean = sum(weight * part for weight, part in zip(arm["weights"], parts, strict=True))
         np.testing.assert_allclose(parameter.detach().numpy(), mean, rtol=1e-6, atol=1e-8)
 
 
-def test_a_merged_model_answers_through_transformers(smoke: Path) -> None:
-    folder = smoke / "arms" / "merit-1d" / "model"
+def test_a_merged_model_answers_through_transformers(smoke_run: Path) -> None:
+    folder = smoke_run / "arms" / "merit-1d" / "model"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     prompt = [{"role": "user", "content": "1 + 1"}]
     ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -78,41 +71,42 @@ def test_a_merged_model_answers_through_transformers(smoke: Path) -> None:
     assert produced.shape[1] > ids["input_ids"].shape[1]
 
 
-def test_pictures_stand_beside_the_page_that_shows_them(smoke: Path) -> None:
-    page = (smoke / "summary.md").read_text()
+def test_pictures_stand_beside_the_page_that_shows_them(smoke_run: Path) -> None:
+    page = (smoke_run / "summary.md").read_text()
     for picture in ("conflict_heat_map.png", "task_map.png"):
         assert f"pictures/{picture}" in page
-        assert (smoke / "pictures" / picture).stat().st_size > 5_000
+        assert (smoke_run / "pictures" / picture).stat().st_size > 5_000
 
 
-def test_running_again_does_nothing_and_changes_nothing(smoke: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in smoke.glob("branches/*/done.json")}
-    before |= {path: path.stat().st_mtime_ns for path in smoke.glob("evaluation/*.npz")}
-    table = summary(smoke)["arms"]
-    again = training("run", "smoke", "--out", str(smoke))
+def test_running_again_does_nothing_and_changes_nothing(smoke_run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke_run.glob("branches/*/done.json")}
+    before |= {path: path.stat().st_mtime_ns for path in smoke_run.glob("evaluation/*.npz")}
+    table = summary(smoke_run)["arms"]
+    again = training("run", "smoke", "--out", str(smoke_run))
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert summary(smoke)["arms"] == table
+    assert summary(smoke_run)["arms"] == table
 
 
-def test_a_branch_trained_alone_is_the_branch_of_the_run(smoke: Path, tmp_path: Path) -> None:
-    name = json.loads((smoke / "arms" / "random-2" / "arm.json").read_text())["branches"][0]
-    done = training("branch", "--spec", str(smoke / "branches" / name / "spec.json"), "--out", str(tmp_path / "alone"))
+def test_a_branch_trained_alone_is_the_branch_of_the_run(smoke_run: Path, tmp_path: Path) -> None:
+    name = json.loads((smoke_run / "arms" / "random-2" / "arm.json").read_text())["branches"][0]
+    spec = smoke_run / "branches" / name / "spec.json"
+    done = training("branch", "--spec", str(spec), "--out", str(tmp_path / "alone"))
     assert done.returncode == 0, done.stderr
-    assert folder_hash(tmp_path / "alone" / "model") == folder_hash(smoke / "branches" / name / "model")
+    assert folder_hash(tmp_path / "alone" / "model") == folder_hash(smoke_run / "branches" / name / "model")
 
 
-def test_branches_merged_by_hand_are_the_arm(smoke: Path, tmp_path: Path) -> None:
-    arm = json.loads((smoke / "arms" / "merit-1d" / "arm.json").read_text())
-    inputs = [f"--branch={smoke / 'branches' / name / 'model'}" for name in arm["branches"]]
+def test_branches_merged_by_hand_are_the_arm(smoke_run: Path, tmp_path: Path) -> None:
+    arm = json.loads((smoke_run / "arms" / "merit-1d" / "arm.json").read_text())
+    inputs = [f"--branch={smoke_run / 'branches' / name / 'model'}" for name in arm["branches"]]
     weights = [f"--weight={weight}" for weight in arm["weights"]]
     done = training("merge", *inputs, *weights, "--out", str(tmp_path / "merged"))
     assert done.returncode == 0, done.stderr
     assert folder_hash(tmp_path / "merged") == arm["sha256"]
 
 
-def test_a_task_added_later_costs_only_its_own_pass(smoke: Path, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-r", str(smoke), str(tmp_path / "run")], check=True)
+def test_a_task_added_later_costs_only_its_own_pass(smoke_run: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", str(smoke_run), str(tmp_path / "run")], check=True)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run" / "conflicts").iterdir()}
     tasks = [f"reasoning_gym:{name}" for name in ("gcd", "lcm", "coin_flip", "basic_arithmetic", "products")]
     changes = ("--set", f"mixture.tasks={json.dumps(tasks)}", "--set", 'arms=["start"]', "--set", "mixture.primer=0")
@@ -181,15 +175,15 @@ def test_the_time_budget_stops_a_run_that_says_how_to_continue(tmp_path: Path) -
     ],
 )
 def test_how_a_step_is_computed_changes_its_trajectory_by_rounding_alone(
-    settings: str, smoke: Path, tmp_path: Path
+    settings: str, smoke_run: Path, tmp_path: Path
 ) -> None:
     arms = ("--set", 'arms=["joint"]', "--set", "evaluation.generate=0")
     done = training("run", "smoke", "--out", str(tmp_path / "run"), *arms, "--set", settings)
     assert done.returncode == 0, done.stderr
-    trajectories = [trajectory(run) for run in (smoke, tmp_path / "run")]
+    trajectories = [trajectory(run) for run in (smoke_run, tmp_path / "run")]
     assert trajectories[0].shape == (12, 2)
     np.testing.assert_allclose(trajectories[1], trajectories[0], rtol=1e-4)
-    folders = [run / "arms" / "joint" / "model" for run in (smoke, tmp_path / "run")]
+    folders = [run / "arms" / "joint" / "model" for run in (smoke_run, tmp_path / "run")]
     weights = [dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters()) for folder in folders]
     for name, parameter in weights[0].items():
         np.testing.assert_allclose(weights[1][name].detach(), parameter.detach(), atol=2e-4)

@@ -2,7 +2,6 @@
 
 import random
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,7 @@ import pytest
 from tests.pipeline.killing import (
     HOW_TO_CONTINUE,
     STAGES,
-    STAGES_WITH_WORKERS,
     Attempt,
-    Death,
     Kill,
     Target,
     differences,
@@ -26,36 +23,28 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "driver first": ("driver", "worker", "driver", "worker", "driver", "worker", "driver"),
     "worker first": ("SIGINT", "driver", "worker", "driver", "worker", "driver", "worker", "driver"),
 }
-Chains = dict[str, tuple[Path, list[Death]]]
+CODES: dict[Target, int] = {"driver": -signal.SIGKILL, "worker": 130, "SIGINT": 130}
 
 
-@pytest.fixture(scope="module")
-def chains(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Chains:
-    """Two run directories, each killed in every stage in turn, side by side."""
-    seconds = stage_seconds(smoke_run)
-
-    def follow(name: str) -> tuple[Path, list[Death]]:
-        choose = random.Random(f"{SEED} {name}")
-        out = tmp_path_factory.mktemp(name.replace(" ", "-")) / "run"
-        kills = [Kill(stage, target, choose.random() / 2) for stage, target in zip(STAGES, TARGETS[name], strict=False)]
-        return out, kill_until_done(out, kills, seconds, choose, ["resources.workers=1"])
-
-    with ThreadPoolExecutor() as threads:
-        return dict(zip(TARGETS, threads.map(follow, TARGETS), strict=True))
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_run_killed_in_every_stage_ends_as_if_undisturbed(name: str, chains: Chains, smoke_run: Path) -> None:
-    out, deaths = chains[name]
-    assert {death.stage for death in deaths} >= set(STAGES[: len(TARGETS[name])])
-    assert differences(outcome(out), outcome(smoke_run)) == []
+@pytest.fixture(
+    scope="module", params=[pytest.param("driver first"), pytest.param("worker first", marks=pytest.mark.slow)]
+)
+def killed(request: pytest.FixtureRequest, smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory, killed in every stage in turn."""
+    choose = random.Random(f"{SEED} {request.param}")
+    out = tmp_path_factory.mktemp("killed") / "run"
+    targets = zip(STAGES, TARGETS[request.param], strict=False)
+    kills = [Kill(stage, target, choose.random() / 2) for stage, target in targets]
+    deaths = kill_until_done(out, kills, stage_seconds(smoke_run), choose, ["resources.workers=1"])
+    died = {(death.stage, death.code) for death in deaths}
+    assert died >= {(kill.stage, CODES[kill.target]) for kill in kills}
+    return out
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_was_left_by_a_dead_driver_and_by_a_dead_worker_if_it_has_any(stage: str, chains: Chains) -> None:
-    codes = {death.code for _, deaths in chains.values() for death in deaths if death.stage == stage}
-    assert -signal.SIGKILL in codes
-    assert 130 in codes or stage not in STAGES_WITH_WORKERS
+def test_a_run_killed_in_every_stage_ends_as_if_undisturbed_and_one_worker_does_what_two_do(
+    killed: Path, smoke_run: Path
+) -> None:
+    assert differences(outcome(killed), outcome(smoke_run)) == []
 
 
 def test_a_second_driver_is_refused_while_the_first_one_works(tmp_path: Path) -> None:
