@@ -22,16 +22,16 @@ from typing import Any
 import torch
 
 from benchmarks.record import record
-from benchmarks.tasks import demo_tasks
+from benchmarks.tasks import branch_of_demo_tasks
 from training.batching import Example, encode
 from training.branch import train_branch
-from training.branch_spec import BranchSpec, load_spec, step_indices
-from training.config import BranchSettings, MixtureSettings
+from training.branch_spec import load_spec, step_indices
+from training.config import BranchSettings
 from training.embedded_models import embedded_model
 from training.memory import peak_memory, reset_peak_memory
-from training.mixture import Mixture, freeze
-from training.model import load_model, load_tokenizer, resolve_precision
-from training.run_directory import folder_hash, write_json
+from training.mixture import Mixture
+from training.model import load_model, load_tokenizer
+from training.run_directory import write_json
 from training.sources.row import Row
 
 BATCH = 16
@@ -41,29 +41,10 @@ RATE = 1e-4
 
 def prepare(folder: Path, steps: int) -> None:
     """Freeze the mixture and write the spec that all contenders train."""
-    rows = -(-steps * BATCH // len(demo_tasks()))
-    tasks: list[Any] = [f"reasoning_gym:{name}" for name in demo_tasks()]
-    mixture = freeze(MixtureSettings(tasks=tasks, train=rows, calibration=2, test=1), 0, folder / "mixture")
-    start = embedded_model("smollm2-135m")
     settings = BranchSettings(
         learning_rate=RATE, schedule="constant", warmup_fraction=0, batch_size=BATCH, clip_norm=1.0
     )
-    spec = BranchSpec(
-        tasks={task.name: task.hashes["train"] for task in mixture.tasks},
-        split="train",
-        start=folder_hash(start),
-        trainable=["*"],
-        objective="cross-entropy",
-        precision=resolve_precision("auto", torch.device(device())),
-        max_length=None,
-        seed=0,
-        examples=steps * BATCH,
-        settings=settings,
-        sketch_size=65_536,
-        sketch_seed=0,
-        start_path=str(start),
-        mixture_path=str(folder / "mixture"),
-    )
+    spec = branch_of_demo_tasks(folder, embedded_model("smollm2-135m"), torch.device(device()), steps, settings)
     write_json(folder / "spec.json", spec.model_dump())
 
 

@@ -23,16 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.record import record
-from benchmarks.tasks import demo_tasks
+from benchmarks.tasks import branch_of_demo_tasks
 from training.batching import encode, micro_batches
 from training.branch import train_branch
-from training.branch_spec import BranchSpec, load_spec, step_indices
-from training.config import BranchSettings, MixtureSettings
+from training.branch_spec import load_spec, step_indices
+from training.config import BranchSettings
 from training.embedded_models import embedded_model
 from training.loss import answer_losses, pack_if_possible
-from training.mixture import Mixture, freeze
-from training.model import autocast, load_model, load_tokenizer, resolve_precision, save_model
-from training.run_directory import folder_hash, write_json
+from training.mixture import Mixture
+from training.model import autocast, load_model, load_tokenizer, save_model
+from training.run_directory import write_json
 
 MODELS = ("smollm2-135m", "qwen2-1.5b", "tiny-llama")
 DENSE_BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
@@ -63,32 +63,15 @@ def model_folder(name: str, folder: Path) -> Path:
 def prepare(folder: Path, name: str, device: torch.device, steps: int, batch: int, micro_batch_tokens: int) -> None:
     """Freeze the mixture and write the specs with and without torch.compile."""
     start = model_folder(name, folder / "start")
-    rows = -(-steps * batch // len(demo_tasks()))
-    tasks: list[Any] = [f"reasoning_gym:{task}" for task in demo_tasks()]
-    mixture = freeze(MixtureSettings(tasks=tasks, train=rows, calibration=2, test=1), 0, folder / "mixture")
     for mode in ("eager", "compiled"):
-        spec = BranchSpec(
-            tasks={task.name: task.hashes["train"] for task in mixture.tasks},
-            split="train",
-            start=folder_hash(start),
-            trainable=["*"],
-            objective="cross-entropy",
-            precision=resolve_precision("auto", device),
-            max_length=None,
-            seed=0,
-            examples=steps * batch,
-            settings=BranchSettings(
-                batch_size=batch,
-                micro_batch_tokens=micro_batch_tokens,
-                compile=mode == "compiled",
-                displacement_every=steps,
-                checkpoint_seconds=1e9,
-            ),
-            sketch_size=65_536,
-            sketch_seed=0,
-            start_path=str(start),
-            mixture_path=str(folder / "mixture"),
+        settings = BranchSettings(
+            batch_size=batch,
+            micro_batch_tokens=micro_batch_tokens,
+            compile=mode == "compiled",
+            displacement_every=steps,
+            checkpoint_seconds=1e9,
         )
+        spec = branch_of_demo_tasks(folder, start, device, steps, settings)
         write_json(folder / f"{mode}.json", spec.model_dump())
 
 

@@ -28,7 +28,7 @@ from merit_theory.linear_quadratic import branch_displacements
 from merit_theory.merged_loss import leading_drift
 from merit_theory.merging import merging_gain
 from merit_theory.partition import balanced_splits, pca_partition
-from merit_theory.quick_jit import OPTIONS, quick_jit
+from merit_theory.quick_jit import quick_jit
 from merit_theory.split_gain import leading_axis, median_split, task_matrix
 from merit_theory.stability_edge import gradient_descent_edge, sgd_edge
 from simulations.intervals import mean_interval, share_interval
@@ -254,7 +254,7 @@ def _losses(tasks: UnequalTasks, rows: Float[Array, "s 2 n"], rate: float, steps
     return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(tasks, steps)
 
 
-@partial(jax.jit, static_argnames="steps", compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames="steps")
 def _drift_error(
     tasks: UnequalTasks, rows: Float[Array, "s 2 n"], rates: Float[Array, " r"], steps: int
 ) -> Float[Array, "m r s"]:

@@ -31,7 +31,7 @@ from merit_theory.conflict import cosine_from_gram
 from merit_theory.hessian import DiagonalHessian
 from merit_theory.linear_quadratic import LinearQuadraticModel
 from merit_theory.partition import Partition, pca_partition, random_partition
-from merit_theory.quick_jit import OPTIONS
+from merit_theory.quick_jit import quick_jit
 from merit_theory.sgd_law import expected_merged_loss, one_pass_factor
 from simulations.intervals import Interval, mean_interval, share_interval
 from simulations.sampled_branches import largest_stratified_difference, sampled_merged_losses
@@ -345,7 +345,7 @@ def _arm_losses(
     return np.asarray(losses)
 
 
-@partial(jax.jit, static_argnames=("steps", "batch", "population"), compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames=("steps", "batch", "population"))
 def _exact_losses(
     curvatures: Float[Array, " d"],
     optima: Float[Array, "m n d"],

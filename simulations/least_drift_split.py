@@ -24,7 +24,7 @@ from merit_theory.hessian import DenseHessian
 from merit_theory.linear_quadratic import branch_displacements
 from merit_theory.merged_loss import hessian_gradient_covariance
 from merit_theory.merging import merging_gain
-from merit_theory.quick_jit import OPTIONS, quick_jit
+from merit_theory.quick_jit import quick_jit
 from merit_theory.split_gain import leading_axis, median_split, task_matrix
 from simulations.intervals import mean_interval, share_interval
 from simulations.rank_correlation import rank_correlation
@@ -203,7 +203,7 @@ def simulate(config: Config) -> Result:
     )
 
 
-@partial(jax.jit, static_argnames="sketch_sizes", compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames="sketch_sizes")
 def _promises(
     tasks: UnequalTasks, directions: Float[Array, "m q d"], rows: Float[Array, "s 2 n"], sketch_sizes: tuple[int, ...]
 ) -> tuple[Float[Array, "m s"], Float[Array, "m sizes s"], Array]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from merit_theory.conflict import principal_axes
 from merit_theory.hessian import DiagonalHessian
 from merit_theory.linear_quadratic import LinearQuadraticModel, branch_displacements
-from merit_theory.quick_jit import OPTIONS
+from merit_theory.quick_jit import quick_jit
 from merit_theory.recursive_split import (
     Budget,
     expected_random_level_gains,
@@ -210,7 +210,7 @@ def _both_budgets(config: Config, matrix: Array, curvatures: Array, optima: Arra
     return [np.asarray(part) for part in measured]
 
 
-@partial(jax.jit, static_argnames="joint_steps", compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames="joint_steps")
 def _measure(
     matrix: Float[Array, "n n"],
     curvatures: Float[Array, " d"],

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from merit_theory.linear_quadratic import LinearQuadraticModel
-from merit_theory.quick_jit import OPTIONS
+from merit_theory.quick_jit import quick_jit
 from merit_theory.sgd_run import draws_reshuffled, draws_with_replacement, sgd_displacement
 
 
@@ -57,7 +57,7 @@ def _descend(
     return sgd_displacement(model, start, draws, rate, jax.random.key(0))
 
 
-@partial(jax.jit, static_argnames=("copies", "steps", "runs", "reshuffled"), compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames=("copies", "steps", "runs", "reshuffled"))
 def sampled_merged_losses(
     model: LinearQuadraticModel,
     start: Float[Array, " d"],
@@ -92,7 +92,7 @@ def sampled_merged_losses(
     return jax.vmap(over_runs, (None, 0))(jax.random.split(key, runs), rates)
 
 
-@partial(jax.jit, static_argnames=("copies", "steps", "runs", "reshuffled"), compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames=("copies", "steps", "runs", "reshuffled"))
 def largest_stratified_difference(
     model: LinearQuadraticModel,
     start: Float[Array, " d"],

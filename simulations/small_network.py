@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from merit_theory.conflict import cosine_similarity
 from merit_theory.partition import balanced_splits, pca_partition
-from merit_theory.quick_jit import OPTIONS
+from merit_theory.quick_jit import quick_jit
 from simulations.intervals import mean_interval, share_interval
 from simulations.rank_correlation import rank_correlation
 
@@ -320,7 +320,7 @@ def _mixture_loss(
     return losses.reshape(*networks.shape[:-1], 2)
 
 
-@partial(jax.jit, static_argnames="shape", compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames="shape")
 def _loss_of_networks(
     networks: Float[Array, "t seeds k p"], examples: _Examples, shape: tuple[int, int]
 ) -> Float[Array, "t seeds k"]:

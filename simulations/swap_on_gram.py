@@ -25,7 +25,7 @@ from merit_theory.conflict import cosine_similarity, gram_matrix
 from merit_theory.hessian import DiagonalHessian
 from merit_theory.linear_quadratic import LinearQuadraticModel, branch_displacements, group_weights
 from merit_theory.partition import Partition, pca_partition, random_partition, swap_refined
-from merit_theory.quick_jit import OPTIONS, quick_jit
+from merit_theory.quick_jit import quick_jit
 from merit_theory.sgd_law import expected_merged_loss, sgd_noise_loss
 from merit_theory.sgd_run import sgd_displacement
 from simulations.intervals import mean_interval
@@ -213,7 +213,7 @@ def _within_share(rows: NDArray[np.float64], gradients: NDArray[np.float64]) -> 
     return np.stack([share[:, 2:].mean(axis=1), share[:, 0], share[:, 1]])
 
 
-@partial(jax.jit, static_argnames=("steps", "population"), compiler_options=OPTIONS)
+@partial(quick_jit, static_argnames=("steps", "population"))
 def _expected(
     mixtures: _Mixtures,
     hessian: DiagonalHessian,
