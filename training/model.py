@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import safe_open
 from torch.nn import ModuleList, Parameter
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -150,6 +151,24 @@ def load_config(folder: Path) -> PreTrainedConfig:
         raise InputError(
             f"model folder {folder} has no usable config.json: {_reason(error)}; save or copy it again"
         ) from None
+
+
+def check_readable(folder: Path) -> None:
+    """Read configuration, tokenizer and the headers of the weights: damage is told before the folder is used.
+
+    Raises:
+        InputError: one of them is missing or damaged.
+    """
+    load_config(folder)
+    load_tokenizer(folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except Exception as error:  # as in load_model
+            raise InputError(
+                f"model folder {folder} cannot be loaded: {_reason(error)}; save or copy it again"
+            ) from None
 
 
 def context_length(config: PreTrainedConfig, limit: int | None) -> int:

@@ -22,13 +22,14 @@ def place_start_model(
     """Find the model, link it to ``folder`` unless the same weights are there, and hash it.
 
     Raises:
-        InputError: there is no such model, or it is not in safetensors.
+        InputError: there is no such model, it is not in safetensors, or it is damaged.
     """
     # The driver imports this module for PlacedModel, and must not pay for torch.
     import torch
 
-    from training.model import find_model, place_model, resolve_precision
+    from training.model import check_readable, find_model, place_model, resolve_precision
 
     source = find_model(settings.model)
+    check_readable(source)
     place_model(source, folder)
     return PlacedModel(folder_hash(folder), resolve_precision(settings.precision, torch.device(device)))
