@@ -1,0 +1,1 @@
+"""Hessian products of the one loss, and what Lanczos finds with them."""
