@@ -37,7 +37,7 @@ test: $(READY)
 
 # Full-size and long tests, the real model's among them.
 test-slow: $(READY)
-	$(BIN)/python -m pytest --quiet -m 'slow and not gpu'
+	$(BIN)/python -m pytest --quiet -m 'slow and not gpu' --numprocesses auto --maxprocesses 2
 
 # Kills runs at random moments and compares what they end with; SEED=n for other moments.
 kill-loop: $(READY)
