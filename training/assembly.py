@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from training.intact import is_intact_model, model_hashes, read_sealed, write_sealed
+from training.intact import companions_hash, is_intact_model, read_sealed, write_sealed
 from training.merge.folders import merge_folders
 from training.merge.linear import token_weights, uniform_weights
 from training.model import place_model
@@ -38,10 +38,13 @@ def assemble_arm(
         return
     if len(folders) == 1:
         place_model(folders[0].model, model)
+        sha256 = done[0]["sha256"]
     else:
         tasks = [entry["tasks"] for entry in done]
         context = {"base_model": base_model, "tasks": tasks, "arm": name}
-        merge_folders("linear", [folder.model for folder in folders], weights, model, provenance=context)
+        sha256 = merge_folders(
+            "linear", [folder.model for folder in folders], weights, model, provenance=context
+        ).sha256
     write_sealed(
         record,
         {
@@ -49,6 +52,7 @@ def assemble_arm(
             "branches": list(branches),
             "weights": list(weights),
             "operator": "linear" if len(folders) > 1 else None,
-            **model_hashes(model),
+            "sha256": sha256,
+            "companions_sha256": companions_hash(model),
         },
     )

@@ -39,11 +39,13 @@ def model_hashes(folder: Path) -> dict[str, str]:
     Raises:
         InputError: the folder holds no weights.
     """
+    return {"sha256": folder_hash(folder), "companions_sha256": companions_hash(folder)}
+
+
+def companions_hash(folder: Path) -> str:
+    """SHA-256 over the names and hashes of everything beside the weights of a model folder."""
     companions = sorted(path for path in folder.iterdir() if path.suffix != ".safetensors")
-    return {
-        "sha256": folder_hash(folder),
-        "companions_sha256": content_hash([[path.name, file_hash(path)] for path in companions]),
-    }
+    return content_hash([[path.name, file_hash(path)] for path in companions])
 
 
 def is_intact_model(folder: Path, record: Mapping[str, Any]) -> bool:
