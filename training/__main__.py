@@ -1,17 +1,14 @@
 """Command line: ``python -m training run | branch | merge``."""
 
-import errno
 import re
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from training.command_line import console, run_command
 from training.errors import InputError
 from training.full_disk import full_disk_told
-from training.interruption import Interrupted, answer_termination
 
 app = typer.Typer(
     add_completion=False,
@@ -20,15 +17,8 @@ app = typer.Typer(
     help="Split a mixture of tasks along its conflicts, tune the parts alone, merge them once, and compare.",
 )
 
-UsageError: Any = typer.BadParameter.__base__
-"""Typer brings its own copy of click or uses the installed one, by version; this is the right one's."""
-
-UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
-"""A path given by the user, or below one, that the system refuses."""
-
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-CTRL_C = 130
 
 
 def _seconds(duration: str) -> float:
@@ -51,11 +41,11 @@ def run(
     from training.progress import Progress
     from training.report import publish
 
-    console = _console()
+    shown = console()
     budget = None if time_budget is None else _seconds(time_budget)
     with full_disk_told(out):
-        summary = run_recipe(load_recipe(recipe, overrides), out, Progress(console), budget)
-        publish(summary, out, console)
+        summary = run_recipe(load_recipe(recipe, overrides), out, Progress(shown), budget)
+        publish(summary, out, shown)
 
 
 @app.command()
@@ -72,13 +62,13 @@ def branch(
     from training.model import quieten_transformers
     from training.progress import Progress
 
-    console = _console()
+    shown = console()
     torch.set_num_threads(1)
     quieten_transformers()
     tokens = TOKENS_PER_ROW * load_spec(spec).examples
-    with full_disk_told(out), Progress(console).jobs("branch", [(spec.parent.name, tokens)]) as bars:
+    with full_disk_told(out), Progress(shown).jobs("branch", [(spec.parent.name, tokens)]) as bars:
         done = train_branch(spec, out, device, lambda tokens: bars.advance(0, tokens), lambda: False)
-    console.print(f"{done['steps']} steps, {done['tokens']} tokens, {done['seconds']:.1f} s: {out / 'model'}")
+    shown.print(f"{done['steps']} steps, {done['tokens']} tokens, {done['seconds']:.1f} s: {out / 'model'}")
 
 
 @app.command()
@@ -95,35 +85,12 @@ def merge(
 
     weights = weight or uniform_weights(len(branch))
     report = merge_folders(operator, branch, weights, out, start=start)
-    _console().print(f"{report.tensors} tensors, {report.seconds:.1f} s, SHA-256 {report.sha256[:16]}: {out}")
-
-
-def _console() -> Console:
-    """A console that prints names and paths as they are: no markup, emoji, colours for numbers or line breaks."""
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console().print(f"{report.tensors} tensors, {report.seconds:.1f} s, SHA-256 {report.sha256[:16]}: {out}")
 
 
 def main() -> None:
-    """Run the command line; one line on stderr and exit code 2 for bad input, 130 for an interruption."""
-    answer_termination()
-    try:
-        if app(standalone_mode=False) == CTRL_C:  # how newer versions of Typer hand on a KeyboardInterrupt
-            raise KeyboardInterrupt
-    except InputError as error:
-        _end(f"error: {error}", 2)
-    except OSError as error:
-        if error.errno not in UNUSABLE_PATH or error.filename is None:
-            raise
-        _end(f"error: {error.filename}: {error.strerror}; give a path that can be used", 2)
-    except UsageError as error:
-        _end(f"error: {error.format_message().rstrip('.') or 'no command'}; see --help", 2)
-    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
-        _end(f"stopped: {str(stop) or 'interrupted'}; run the same command to continue", CTRL_C)
-
-
-def _end(message: str, code: int) -> None:
-    typer.echo(" ".join(line.strip() for line in message.splitlines()), err=True)
-    sys.exit(code)
+    """Run the command line; exit codes as in :func:`training.command_line.run_command`."""
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from training.config import BranchSettings, Precision, Settings
+from training.config import BranchSettings, Precision
 from training.errors import InputError
 from training.run_directory import content_hash, read_json
 from training.seeds import child_generator
+from training.settings_file import Settings
 
 TOKENS_PER_ROW = 64
 """A guess that sizes progress bars and orders jobs before anything is tokenised; nothing else depends on it."""

@@ -2,29 +2,20 @@
 
 import glob
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from training.errors import InputError
+from training.settings_file import Settings, read_settings
 
 RECIPES = Path(__file__).parent / "recipes"
 Precision = Literal["bf16-autocast", "float32", "float64"]
 """Arithmetic of a run; ``auto`` in a recipe becomes one of these on the run's device."""
 
-SHOWN = 80
-"""Characters of a wrong value that are shown."""
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
-
-
-class Settings(BaseModel):
-    """Base of every recipe table: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def checked_name(name: str) -> str:
@@ -265,46 +256,11 @@ def load_recipe(recipe: str, overrides: list[str]) -> Recipe:
         InputError: no such recipe, invalid TOML, an unknown key or a wrong type.
     """
     path = RECIPES / f"{recipe}.toml" if (RECIPES / f"{recipe}.toml").exists() else Path(recipe)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
+    if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
-        raise InputError(f"no recipe {recipe!r}; give a TOML file or one of: {known}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} is not valid TOML: {error}") from None
-    for override in overrides:
-        _apply(values, override)
-    try:
-        parsed = Recipe.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"recipe {path}: {_first_problem(error)}") from None
+        raise InputError(f"no recipe {recipe!r}; give a TOML file or one of: {known}")
+    parsed = read_settings(Recipe, path, overrides, "recipe")
     return _with_paths_from(parsed, path.resolve().parent)
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise InputError(f"--set {override!r} is not of the form key.path=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *tables, last = key.strip().split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise InputError(f"--set {override!r}: {table!r} is a value, not a table")
-    values[last] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "recipe"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {where}; remove it or correct its spelling"
-    given = problem["input"]
-    return f"{where}: {message}" + ("" if isinstance(given, dict | list) else f" (got {str(given)[:SHOWN]!r})")
 
 
 def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:

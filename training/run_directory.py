@@ -78,6 +78,10 @@ class RunDirectory:
         """Folder of an arm: ``arm.json``, ``model/``, ``provenance.json``."""
         return self.root / "arms" / name
 
+    def report(self, arm: str) -> "ReportDirectory":
+        """What the diagnostics of an arm measured, and the page they end in."""
+        return ReportDirectory(self.root / "reports" / arm)
+
     def evaluation(self, name: str) -> Path:
         """Per-item results of one model (NPZ)."""
         return self.root / "evaluation" / f"{name}.npz"
@@ -176,6 +180,39 @@ class BranchDirectory:
     def done(self) -> Path:
         """Tokens, steps, SHA-256, seconds and peak memory; written last."""
         return self.root / "done.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDirectory:
+    """Paths of one report of the diagnostics; also the layout ``diagnostics --out`` writes."""
+
+    root: Path
+
+    def page(self, suffix: str) -> Path:
+        """The report, as ``.html``, ``.json`` or ``.md``."""
+        return self.root / f"report{suffix}"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the report's pictures."""
+        return self.root / "pictures"
+
+    @property
+    def mixture(self) -> Path:
+        """Folder of the examples, frozen here where they come from files and not from a run."""
+        return self.root / "mixture"
+
+    def values(self, name: str) -> Path:
+        """What a diagnostic found (JSON)."""
+        return self.root / "measurements" / f"{name}.json"
+
+    def arrays(self, name: str) -> Path:
+        """What a diagnostic's numbers are computed from (NPZ)."""
+        return self.root / "measurements" / f"{name}.npz"
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a long diagnostic goes on from when it was stopped."""
+        return self.root / "measurements" / f"{name}.checkpoint"
 
 
 def _flush(file: Path) -> None:

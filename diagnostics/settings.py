@@ -1,0 +1,100 @@
+"""How much is measured: the presets ``quick``, ``cpu`` and ``gpu``, and what of them a user may change."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from training.settings_file import Settings, read_settings
+
+PRESETS = Path(__file__).parent / "presets"
+
+Preset = Literal["quick", "cpu", "gpu"]
+
+
+class ProbeSettings(Settings):
+    """Examples of each task that losses are measured on (test split), and padded tokens of a micro-batch."""
+
+    per_task: int | None = Field(default=None, ge=1)
+    batch_tokens: int = Field(default=2048, ge=1)
+
+
+class CurvatureSettings(Settings):
+    """Hessian products: examples of each task, examples of a micro-batch, and memory for kept graphs in 10⁹ bytes.
+
+    The examples are the first of the probe's, so that predicted and measured gain are about the same items.
+    """
+
+    per_task: int = Field(default=4, ge=1)
+    unit_examples: int = Field(default=2, ge=1)
+    graph_gb: float = Field(default=0.0, ge=0)
+
+
+class ConnectivitySettings(Settings):
+    """Points on each path, ends included."""
+
+    points: int = Field(default=21, ge=3)
+
+
+class FlatnessSettings(Settings):
+    """Noise of relative size σ (standard deviation over the weights' root mean square), and draws of it."""
+
+    isotropic: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
+    filter_normalised: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
+    draws: int = Field(default=5, ge=2)
+    per_task: int | None = Field(default=None, ge=1)
+
+
+class LandscapeSettings(Settings):
+    """Points along each side of the loss surfaces, examples of each task, and which planes."""
+
+    points: int = Field(default=15, ge=3)
+    per_task: int | None = Field(default=4, ge=1)
+    planes: tuple[Literal["pca", "random"], ...] = ("pca", "random")
+
+
+class AlignmentSettings(Settings):
+    """Hessian eigenvectors against conflict directions (appendix F.3).
+
+    ``tasks`` are chosen as the paper does, the outermost task in each quadrant of the embedding; ``per_task`` of their
+    examples make the Hessian, ``gradient_examples`` of every task the conflict directions.
+    """
+
+    parameters: tuple[str, ...] = ("*",)
+    without_norms: bool = True
+    tasks: int = Field(default=4, ge=1)
+    per_task: int = Field(default=50, ge=1)
+    gradient_examples: int = Field(default=50, ge=2)
+    eigenvectors: int = Field(default=10, ge=1)
+    directions: int = Field(default=3, ge=1)
+    tolerance: float = Field(default=1e-2, gt=0)
+    max_products: int = Field(default=100, ge=2)
+    budget_gb: float = Field(default=6.0, gt=0)
+    graph_gb: float = Field(default=0.0, ge=0)
+    density_probes: int = Field(default=0, ge=0)
+    density_steps: int = Field(default=30, ge=1)
+    mass_steps: int = Field(default=1, ge=1)
+    null_draws: int = Field(default=2000, ge=100)
+
+
+class DiagnosticSettings(Settings):
+    """Everything a report can be told."""
+
+    seed: int = Field(default=0, ge=0)
+    bootstrap: int = Field(default=1000, ge=100)
+    probe: ProbeSettings = ProbeSettings()
+    curvature: CurvatureSettings = CurvatureSettings()
+    connectivity: ConnectivitySettings = ConnectivitySettings()
+    flatness: FlatnessSettings = FlatnessSettings()
+    landscape: LandscapeSettings = LandscapeSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+
+
+def load_preset(preset: Preset, overrides: Sequence[str]) -> DiagnosticSettings:
+    """The settings of a preset with ``key.path=value`` overrides.
+
+    Raises:
+        InputError: an unknown key or a wrong type.
+    """
+    return read_settings(DiagnosticSettings, PRESETS / f"{preset}.toml", overrides, "preset")
