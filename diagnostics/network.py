@@ -1,7 +1,7 @@
 """One network in memory, whose weights go to any point that checkpoints on disk span."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import Parameter
 
+from diagnostics.curvature.parameters import parameter_subset
 from training.errors import InputError
 from training.model import load_model
 
@@ -90,6 +91,18 @@ class Network:
         for name, value in self.combination(_differences(point)):
             anchor = self._stored[_anchor(point)].tensor(name).to(value.device, value.dtype)
             self.parameters[name].copy_(anchor.add_(value))
+
+    @contextlib.contextmanager
+    def differentiated(self, patterns: Sequence[str]) -> Iterator[dict[str, Parameter]]:
+        """Inside the block, the parameters whose names match a pattern carry gradients; outside, none does.
+
+        Raises:
+            InputError: a pattern matches nothing.
+        """
+        try:
+            yield parameter_subset(self.model, patterns)
+        finally:
+            self.model.requires_grad_(False)
 
     def combination(self, coefficients: Mapping[str, float]) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's name with the sum of the checkpoints by ``coefficients``, a new tensor like the parameter.

@@ -56,14 +56,14 @@ class Probe:
             batches=tuple(micro_batches(examples, encoding.batch_tokens)),
         )
 
-    def first(self, per_task: int, batch_tokens: int) -> "Probe":
-        """The first ``per_task`` items of each task."""
+    def first(self, per_task: int | None, batch_tokens: int) -> "Probe":
+        """The first ``per_task`` items of each task, all of them if None."""
         chosen = self.first_items(per_task)
         examples = tuple(self.examples[item] for item in chosen)
         batches = tuple(micro_batches(examples, batch_tokens))
         return Probe(self.tasks, examples, self.task[chosen], self.tokens[chosen], batches)
 
-    def first_items(self, per_task: int) -> NDArray[np.int64]:
+    def first_items(self, per_task: int | None) -> NDArray[np.int64]:
         """Positions of the first ``per_task`` items of each task."""
         return np.concatenate([np.flatnonzero(self.task == number)[:per_task] for number in range(len(self.tasks))])
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from training.settings_file import Settings, read_settings
 
@@ -20,21 +20,24 @@ class ProbeSettings(Settings):
     batch_tokens: int = Field(default=2048, ge=1)
 
 
-class CurvatureSettings(Settings):
-    """Hessian products: examples of each task, examples of a micro-batch, and memory for kept graphs in 10⁹ bytes.
+class GainCheckSettings(Settings):
+    """The gain check: examples of each task, the first of the probe's, and padded tokens of a product's micro-batch."""
 
-    The examples are the first of the probe's, so that predicted and measured gain are about the same items.
-    """
-
-    per_task: int = Field(default=4, ge=1)
-    unit_examples: int = Field(default=2, ge=1)
-    graph_gb: float = Field(default=0.0, ge=0)
+    per_task: int | None = Field(default=None, ge=1)
+    batch_tokens: int = Field(default=512, ge=1)
 
 
 class ConnectivitySettings(Settings):
-    """Points on each path, ends included."""
+    """Points on each path, ends included; an odd number, so that the midpoint is one of them."""
 
     points: int = Field(default=21, ge=3)
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError(f"{points} points leave out the midpoint; take {points + 1}")
+        return points
 
 
 class FlatnessSettings(Settings):
@@ -84,7 +87,7 @@ class DiagnosticSettings(Settings):
     seed: int = Field(default=0, ge=0)
     bootstrap: int = Field(default=1000, ge=100)
     probe: ProbeSettings = ProbeSettings()
-    curvature: CurvatureSettings = CurvatureSettings()
+    gain_check: GainCheckSettings = GainCheckSettings()
     connectivity: ConnectivitySettings = ConnectivitySettings()
     flatness: FlatnessSettings = FlatnessSettings()
     landscape: LandscapeSettings = LandscapeSettings()

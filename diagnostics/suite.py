@@ -5,7 +5,7 @@ from types import ModuleType
 
 import torch
 
-from diagnostics import losses
+from diagnostics import connectivity, gain_check, losses
 from diagnostics.bench import Bench
 from diagnostics.cost import Meter
 from diagnostics.network import Network
@@ -20,7 +20,11 @@ from training.model import context_length, load_config, load_tokenizer
 from training.progress import Progress
 from training.run_directory import ReportDirectory, content_hash, folder_hash
 
-DIAGNOSTICS: dict[str, tuple[type[Result], ModuleType]] = {losses.Losses.name: (losses.Losses, losses)}
+DIAGNOSTICS: dict[str, tuple[type[Result], ModuleType]] = {
+    losses.Losses.name: (losses.Losses, losses),
+    gain_check.GainCheck.name: (gain_check.GainCheck, gain_check),
+    connectivity.Connectivity.name: (connectivity.Connectivity, connectivity),
+}
 """Each diagnostic's result and module, which has ``measure`` and ``expected_tokens``; in the order of the report."""
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from diagnostics.curvature.loss_terms import LossTerm, token_count
-from diagnostics.curvature.parameters import VectorLayout
+from diagnostics.curvature.loss_operator import LossOperator
+from diagnostics.curvature.loss_terms import LossTerm
 from diagnostics.curvature.reductions import norm
 from training.errors import InputError
 
@@ -54,7 +54,7 @@ class Difference:
         return self.error / size
 
 
-class DifferenceOperator:
+class DifferenceOperator(LossOperator):
     r"""The Hessian of Σ losses / Σ tokens by central differences of gradients.
 
     $$H v \approx \|v\| \, \frac{\nabla L(\theta + \varepsilon \hat v) - \nabla L(\theta - \varepsilon \hat v)}
@@ -74,13 +74,7 @@ class DifferenceOperator:
             terms: the micro-batches.
             tolerance: relative error at which no further step is tried. It may not be reached: rounding sets a limit.
         """
-        self._parameters = dict(parameters)
-        self._layout = VectorLayout.of(parameters)
-        self.dimension = self._layout.dimension
-        self.device = self._layout.device
-        self.dtype = self._layout.dtype
-        self._terms = terms
-        self._tokens = token_count(terms)
+        super().__init__(parameters, terms)
         self._tolerance = tolerance
         self.relative_errors: list[float] = []
 
@@ -150,7 +144,7 @@ class DifferenceOperator:
         for term in self._terms:
             gradients = torch.autograd.grad(term.total(), tuple(self._parameters.values()), materialize_grads=True)
             total += self._layout.flatten(dict(zip(self._parameters, gradients, strict=True)))
-        return total.div_(self._tokens)
+        return total.div_(self.tokens)
 
 
 class _Moved:

@@ -1,15 +1,13 @@
 """Generalised Gauss-Newton products: the curvature that the loss has in the model's outputs, and no more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from diagnostics.curvature.kept_graphs import KeptGraphs
-from diagnostics.curvature.loss_terms import LossTerm, token_count, twice_differentiable
-from diagnostics.curvature.parameters import VectorLayout
+from diagnostics.curvature.loss_operator import TermwiseOperator
+from diagnostics.curvature.loss_terms import LossTerm, twice_differentiable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class _Linearised:
     pulled_back: tuple[Tensor, ...]
 
 
-class GaussNewtonOperator:
+class GaussNewtonOperator(TermwiseOperator[_Linearised]):
     r"""The Gauss-Newton matrix of Σ losses / Σ tokens; positive semi-definite where losses are convex in the outputs.
 
     $$G = \frac1n \sum_t J_t^\top \left( \nabla_z^2 \ell_t \right) J_t$$
@@ -33,41 +31,7 @@ class GaussNewtonOperator:
     parameters. For the cross-entropy, ∇²ℓ is diag(p) - ppᵀ with the softmax p, and G the Fisher matrix.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter], terms: Sequence[LossTerm], *, graph_bytes: int) -> None:
-        """Make the operator at the present values of ``parameters``; arguments and errors as for the Hessian's."""
-        self._parameters = dict(parameters)
-        self._layout = VectorLayout.of(parameters)
-        self.dimension = self._layout.dimension
-        self.device = self._layout.device
-        self.dtype = self._layout.dtype
-        self._terms = terms
-        self._tokens = token_count(terms)
-        self.graphs: KeptGraphs[_Linearised] = KeptGraphs(self._parameters, graph_bytes)
-
-    def product(self, vector: Tensor) -> Tensor:
-        """The Gauss-Newton matrix times ``vector`` [dimension], in nats per answer token.
-
-        Raises:
-            ValueError: a vector of another length, dtype or device, or parameters changed since.
-        """
-        pieces = tuple(self._layout.unflatten(vector).values())
-        total = torch.zeros_like(vector)
-        for number, term in enumerate(self._terms):
-            linearised = self.graphs.get(number, lambda term=term: self._linearised(term))
-            (tangent,) = torch.autograd.grad(
-                linearised.pulled_back, linearised.cotangent, pieces, retain_graph=True, materialize_grads=True
-            )
-            products = torch.autograd.grad(
-                linearised.outputs,
-                tuple(self._parameters.values()),
-                _output_curvature(term, linearised.outputs, tangent),
-                retain_graph=True,
-                materialize_grads=True,
-            )
-            total += self._layout.flatten(dict(zip(self._parameters, products, strict=True)))
-        return total.div_(self._tokens)
-
-    def _linearised(self, term: LossTerm) -> _Linearised:
+    def _graph(self, term: LossTerm) -> _Linearised:
         with twice_differentiable():
             outputs = term.outputs()
             cotangent = torch.zeros_like(outputs, requires_grad=True)
@@ -75,6 +39,18 @@ class GaussNewtonOperator:
                 outputs, tuple(self._parameters.values()), cotangent, create_graph=True, materialize_grads=True
             )
         return _Linearised(outputs, cotangent, pulled_back)
+
+    def _multiply(self, term: LossTerm, graph: _Linearised, pieces: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        (tangent,) = torch.autograd.grad(
+            graph.pulled_back, graph.cotangent, pieces, retain_graph=True, materialize_grads=True
+        )
+        return torch.autograd.grad(
+            graph.outputs,
+            tuple(self._parameters.values()),
+            _output_curvature(term, graph.outputs, tangent),
+            retain_graph=True,
+            materialize_grads=True,
+        )
 
 
 def _output_curvature(term: LossTerm, outputs: Tensor, tangent: Tensor) -> Tensor:
