@@ -1,5 +1,6 @@
 """Command line: ``python -m diagnostics RUN``, or ``--start D --branch D … --merged D --data MIXTURE --out DIR``."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,7 @@ def diagnose(
     overrides: Annotated[list[str], typer.Option("--set", help="key.path=value, as in connectivity.points=11")] = [],  # noqa: B006
 ) -> None:
     """Measure, and write report.html, report.md and report.json."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads leave the cores
     from diagnostics.checkpoints import Checkpoints
     from diagnostics.report.publish import publish
     from diagnostics.settings import load_preset

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from diagnostics.bench import Bench
 from diagnostics.checkpoints import Checkpoints
-from diagnostics.resampling import Resamples
+from diagnostics.resampling import Resamples, interval_of
 from diagnostics.result import Arrays, Result
 from training.noise import Interval
 
@@ -23,15 +23,17 @@ class LinearPath(BaseModel):
 
     Attributes:
         ends: names of the checkpoints a and b.
-        losses: at each α, with intervals over items.
-        barrier: largest excess of the path over its chord; zero at the ends, hence never negative.
+        losses: at each α.
+        excess: loss over the chord between the ends at each α, with paired intervals over items.
+        barrier: the largest excess; zero at the ends, hence never negative.
         dip: mean loss of the ends minus loss at the midpoint. In a quadratic basin it is ⅛dᵀHd with d = θ_a - θ_b.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ends: tuple[str, str]
-    losses: tuple[Interval, ...]
+    losses: tuple[float, ...]
+    excess: tuple[Interval, ...]
     barrier: Interval
     dip: Interval
 
@@ -43,8 +45,8 @@ class LinearPath(BaseModel):
     @property
     def lowest(self) -> tuple[float, float]:
         """Position and loss of the lowest point measured."""
-        position = min(range(len(self.losses)), key=lambda index: self.losses[index].value)
-        return self.alphas[position], self.losses[position].value
+        position = min(range(len(self.losses)), key=self.losses.__getitem__)
+        return self.alphas[position], self.losses[position]
 
 
 class Connectivity(Result):
@@ -100,22 +102,24 @@ def measure(bench: Bench) -> tuple[Connectivity, Arrays]:
 
 
 def _path(ends: tuple[str, str], sums: NDArray[np.float64], resamples: Resamples) -> LinearPath:
+    values, draws = excess(resamples.mean(sums)[:, None]), excess(resamples.means(sums))
     return LinearPath(
         ends=ends,
-        losses=tuple(resamples.interval(row[None], lambda means: means[0]) for row in sums),
-        barrier=resamples.interval(sums, barrier),
+        losses=tuple(resamples.mean(sums)),
+        excess=tuple(interval_of(value[0], drawn) for value, drawn in zip(values, draws, strict=True)),
+        barrier=interval_of(values.max(), draws.max(axis=0)),
         dip=resamples.interval(sums, dip),
     )
 
 
-def barrier(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Largest excess over the chord of paths with losses [points, n]: float64 [n].
+def excess(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Loss over the chord between the ends, of paths with losses [points, n]: float64 [points, n].
 
-    >>> barrier(np.array([[1.0], [2.5], [2.0]])).tolist()
-    [1.0]
+    >>> excess(np.array([[1.0], [2.5], [2.0]]))[:, 0].tolist()
+    [0.0, 1.0, 0.0]
     """
     alphas = np.linspace(0, 1, len(losses))[:, None]
-    return (losses - ((1 - alphas) * losses[0] + alphas * losses[-1])).max(axis=0)
+    return losses - ((1 - alphas) * losses[0] + alphas * losses[-1])
 
 
 def dip(losses: NDArray[np.float64]) -> NDArray[np.float64]:

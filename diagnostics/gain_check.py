@@ -176,8 +176,8 @@ def line_coefficients(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> np.round(line_coefficients(cubic), 9).tolist()
     [-2.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
-    powers = np.vander(STATIONS, increasing=True)
-    return np.linalg.solve(powers, losses[..., None])[..., 0] + 0.0
+    powers = np.vander(np.array(STATIONS, dtype=np.float64), increasing=True)
+    return np.asarray(losses @ np.linalg.inv(powers).T, dtype=np.float64) + 0.0
 
 
 def _probe(bench: Bench) -> Probe:

@@ -90,7 +90,8 @@ class Network:
             raise ValueError(f"the coefficients of a point sum to {total:.9g}, not to 1; add the start for the rest")
         for name, value in self.combination(_differences(point)):
             anchor = self._stored[_anchor(point)].tensor(name).to(value.device, value.dtype)
-            self.parameters[name].copy_(anchor.add_(value))
+            # Not added to the anchor, which is the file's own memory.
+            self.parameters[name].copy_(value.add_(anchor))
 
     @contextlib.contextmanager
     def differentiated(self, patterns: Sequence[str]) -> Iterator[dict[str, Parameter]]:

@@ -1,0 +1,1 @@
+"""What each diagnostic says, in words and tables: one file per diagnostic."""
