@@ -5,8 +5,7 @@ With $e_k = \theta_k - \bar\theta$ and H the Hessian at the merged point,
 $$\sum_k w_k L(\theta_k) - L(\bar\theta) = \sum_k w_k \left( \nabla L^\top e_k + \tfrac12 e_k^\top H e_k \right) + R$$
 
 where the first term vanishes for an average and R collects what the quadratic picture leaves out. R is not guessed from
-a bound but measured: the loss along each line from the merged point to a branch is interpolated, which gives the terms
-of every order, item by item.
+a bound but measured, and the third-order part of it taken from differences of losses near the merged point.
 """
 
 from itertools import combinations
@@ -29,8 +28,10 @@ from diagnostics.result import Arrays, Result
 from merit_theory.gain_from_gram import gain_from_gram
 from training.noise import Interval
 
-STATIONS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
-"""Positions on the line from the merged point (0) to a branch (1): a polynomial of degree 6 goes through them."""
+STATIONS = (-0.125, -0.0625, 0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
+"""Positions on the line from the merged point (0) to a branch (1)."""
+NEAR = 5
+"""The first of them give derivatives at the merged point: near it, because losses of language models bend on the way."""
 AVERAGE = 1e-3
 """Distance of the merged model from the branches' weighted average, over the branches' from it, that is rounding."""
 
@@ -51,6 +52,24 @@ class MidpointDip(BaseModel):
     predicted: float
 
 
+class Line(BaseModel):
+    """Losses on the line from the merged model to a branch, in nats per answer token, and the parabola at its start.
+
+    Attributes:
+        branch: its name.
+        losses: at the stations.
+        slope: ∇L·e at the merged point, from differences of losses.
+        curvature: eᵀHe there, from a Hessian product.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str
+    losses: tuple[float, ...]
+    slope: float
+    curvature: float
+
+
 class GainCheck(Result):
     """Gains in nats per answer token, all on the same items, with paired intervals over them.
 
@@ -59,14 +78,16 @@ class GainCheck(Result):
         is_average: whether the merged model is the branches' weighted average but for rounding.
         linear: Σ w_k ∇L·e_k, zero for an average.
         quadratic: ½ Σ w_k e_kᵀHe_k, from Hessian products.
-        cubic: the third-order terms.
-        higher: the terms of order four and above.
+        cubic: the third-order term at the merged point.
+        rest: the measured gain less these three.
         predicted: linear and quadratic together.
         from_dips: 4 Σ w_i w_j over the pairs' dips, the gain in a quadratic basin from losses alone.
         measured: Σ w_k L(θ_k) - L(θ̄).
         difference: predicted minus measured.
-        second_difference: the quadratic term from the losses along the lines, which checks the products.
+        second_difference: the quadratic term from losses near the merged point, which checks the products.
         gram: e_iᵀHe_j.
+        stations: positions of the lines' losses, 0 at the merged model and 1 at the branch.
+        lines: one entry per branch.
         dips: one entry per pair of branches.
     """
 
@@ -78,13 +99,15 @@ class GainCheck(Result):
     linear: Interval
     quadratic: Interval
     cubic: Interval
-    higher: Interval
+    rest: Interval
     predicted: Interval
     from_dips: Interval
     measured: Interval
     difference: Interval
     second_difference: Interval
     gram: tuple[tuple[float, ...], ...]
+    stations: tuple[float, ...]
+    lines: tuple[Line, ...]
     dips: tuple[MidpointDip, ...]
 
     @property
@@ -124,14 +147,14 @@ def measure(bench: Bench) -> tuple[GainCheck, Arrays]:
     middles = [bench.losses_at({names[i]: 0.5, names[j]: 0.5}, probe) for i, j in pairs]
     gram, is_average = _curvature(bench, probe)
 
-    values, draws = resamples.mean(lines), resamples.means(lines)
-    coefficients = np.tensordot(weights, line_coefficients(values), axes=(0, 0))
-    drawn = np.tensordot(weights, line_coefficients(np.swapaxes(draws, 1, 2)), axes=(0, 0))  # [draws, orders]
+    values, draws = resamples.mean(lines), np.swapaxes(resamples.means(lines), 1, 2)
+    terms, drawn = (np.tensordot(weights, taylor_terms(losses), axes=(0, 0)) for losses in (values, draws))
+    rises = (losses[..., -1] - losses[..., STATIONS.index(0.0)] for losses in (values, draws))
+    gain, gain_draws = (np.tensordot(weights, rise, axes=(0, 0)) for rise in rises)
     exact = gain_from_gram(gram, weights) if is_average else float(weights @ np.diagonal(gram)) / 2
-    linear, linear_draws = (0.0, np.zeros(len(drawn))) if is_average else (coefficients[1], drawn[:, 1])
-    # The products have no sampling error of their own: what other items would have given is read off the lines.
-    quadratic_draws = exact + drawn[:, 2] - coefficients[2]
-    gain, gain_draws = coefficients[1:].sum(), drawn[:, 1:].sum(axis=1)
+    linear, linear_draws = (0.0, np.zeros(len(drawn))) if is_average else (terms[0], drawn[:, 0])
+    # The products have no sampling error of their own: what other items would have given is read off the losses.
+    quadratic_draws = exact + drawn[:, 1] - terms[1]
     predicted, predicted_draws = linear + exact, linear_draws + quadratic_draws
     at_branch = STATIONS.index(1.0)
     dips = np.stack(
@@ -146,14 +169,19 @@ def measure(bench: Bench) -> tuple[GainCheck, Arrays]:
         is_average=is_average,
         linear=interval_of(linear, linear_draws),
         quadratic=interval_of(exact, quadratic_draws),
-        cubic=interval_of(coefficients[3], drawn[:, 3]),
-        higher=interval_of(coefficients[4:].sum(), drawn[:, 4:].sum(axis=1)),
+        cubic=interval_of(terms[2], drawn[:, 2]),
+        rest=interval_of(gain - predicted - terms[2], gain_draws - predicted_draws - drawn[:, 2]),
         predicted=interval_of(predicted, predicted_draws),
         from_dips=resamples.interval(dips, lambda means: factors @ means),
         measured=interval_of(gain, gain_draws),
         difference=interval_of(predicted - gain, predicted_draws - gain_draws),
-        second_difference=interval_of(coefficients[2], drawn[:, 2]),
+        second_difference=interval_of(terms[1], drawn[:, 1]),
         gram=tuple(tuple(row) for row in gram.tolist()),
+        stations=STATIONS,
+        lines=tuple(
+            Line(branch=name, losses=tuple(losses), slope=taylor_terms(losses)[0], curvature=gram[number, number])
+            for number, (name, losses) in enumerate(zip(names, values, strict=True))
+        ),
         dips=tuple(
             MidpointDip(
                 ends=(names[i], names[j]),
@@ -164,20 +192,20 @@ def measure(bench: Bench) -> tuple[GainCheck, Arrays]:
         ),
         cost=bench.meter.cost(),
     )
-    return result, {"stations": np.array(STATIONS), "lines": lines, "dips": dips, "tokens": probe.tokens}
+    return result, {"lines": lines, "dips": dips, "tokens": probe.tokens}
 
 
-def line_coefficients(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients of the polynomials through losses [..., stations] at :data:`STATIONS`: float64 [..., orders].
+def taylor_terms(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The terms L', L''/2 and L'''/6 of order one to three at the merged point: float64 [..., 3].
 
-    Their sum from order one on is L at the branch minus L at the merged point.
+    Args:
+        losses: float64 [..., stations], at :data:`STATIONS`; a polynomial of degree four goes through the nearest.
 
-    >>> cubic = np.array(STATIONS) ** 3 - 2.0
-    >>> np.round(line_coefficients(cubic), 9).tolist()
-    [-2.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    >>> np.round(taylor_terms(np.array(STATIONS) ** 3 + 2 * np.array(STATIONS)), 9).tolist()
+    [2.0, 0.0, 1.0]
     """
-    powers = np.vander(np.array(STATIONS, dtype=np.float64), increasing=True)
-    return np.asarray(losses @ np.linalg.inv(powers).T, dtype=np.float64) + 0.0
+    powers = np.vander(np.array(STATIONS[:NEAR]), increasing=True)
+    return np.asarray(losses[..., :NEAR] @ np.linalg.inv(powers).T[:, 1:4], dtype=np.float64) + 0.0
 
 
 def _probe(bench: Bench) -> Probe:

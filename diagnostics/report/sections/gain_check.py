@@ -22,9 +22,9 @@ def section(result: GainCheck) -> Section:
         ("from midpoint dips", result.from_dips),
         ("first order", result.linear),
         ("second order, from products", result.quadratic),
-        ("second order, from losses on the lines", result.second_difference),
+        ("second order, from losses near the merged point", result.second_difference),
         ("third order", result.cubic),
-        ("fourth order and above", result.higher),
+        ("what remains", result.rest),
     ]
     uncertainty = (
         f"All on the same {result.items} items, with paired intervals over them; that the second-order term agrees "
