@@ -31,7 +31,7 @@ from training.noise import Interval
 STATIONS = (-0.125, -0.0625, 0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
 """Positions on the line from the merged point (0) to a branch (1)."""
 NEAR = 5
-"""The first of them give derivatives at the merged point: near it, because losses of language models bend on the way."""
+"""So many of them, the first, give derivatives at the merged point: near it, because a language model's loss bends."""
 AVERAGE = 1e-3
 """Distance of the merged model from the branches' weighted average, over the branches' from it, that is rounding."""
 

@@ -39,9 +39,14 @@ class Losses(Result):
         answer_tokens: of all of them.
         models: start, branches, merged, and joint where there is one.
         branch_average: the branches' losses, averaged with the merge's weights.
+        macro_branch_average: the same with macro losses.
+        branch_average_tasks: the same within each task.
         gain: ``branch_average`` minus the merged loss.
+        macro_gain: the same with macro losses.
+        task_gains: the same within each task.
         merged_minus: the merged loss minus that of each other model, by its name.
         macro_merged_minus: the same with macro losses.
+        task_merged_minus: the same within each task.
     """
 
     name: ClassVar[str] = "losses"
@@ -52,9 +57,14 @@ class Losses(Result):
     answer_tokens: int
     models: tuple[ModelLoss, ...]
     branch_average: Interval
+    macro_branch_average: Interval
+    branch_average_tasks: tuple[float, ...]
     gain: Interval
+    macro_gain: Interval
+    task_gains: tuple[Interval, ...]
     merged_minus: dict[str, Interval]
     macro_merged_minus: dict[str, Interval]
+    task_merged_minus: dict[str, tuple[Interval, ...]]
 
     def of(self, model: str) -> ModelLoss:
         """The loss of the model with this name."""
@@ -75,11 +85,28 @@ def measure(bench: Bench) -> tuple[Losses, Arrays]:
     checkpoints, probe, resamples = bench.checkpoints, bench.probe, bench.resamples
     names = list(checkpoints.folders)
     sums = np.stack([bench.losses_at({name: 1.0}) for name in names])
-    task_values, task_draws = _task_means(resamples, sums, probe.task, len(probe.tasks))
-    values, draws = resamples.mean(sums), resamples.means(sums)
-    macro_values, macro_draws = task_values.mean(axis=-1), task_draws.mean(axis=-1)
-    merged = names.index("merged")
-    shares = np.array([dict(zip(checkpoints.branch_names, checkpoints.weights, strict=True)).get(n, 0) for n in names])
+    weights = dict(zip(checkpoints.branch_names, checkpoints.weights, strict=True))
+    shares = np.array([weights.get(name, 0.0) for name in names])
+    single = dict(zip(names, np.eye(len(names)), strict=True))
+    gain = shares - single["merged"]
+    minus = {name: single["merged"] - row for name, row in single.items() if name != "merged"}
+
+    # Models are combined before they are averaged over items, so that equal ones differ by exactly nothing.
+    def overall(row: NDArray[np.float64]) -> Interval:
+        combined = row @ sums
+        return interval_of(float(resamples.mean(combined)), resamples.means(combined))
+
+    def macro(row: NDArray[np.float64]) -> Interval:
+        value, draws = _task_means(resamples, row @ sums, probe.task, len(probe.tasks))
+        return interval_of(float(value.mean()), draws.mean(axis=1))
+
+    def within(row: NDArray[np.float64]) -> tuple[Interval, ...]:
+        values, draws = _task_means(resamples, row @ sums, probe.task, len(probe.tasks))
+        return tuple(interval_of(float(value), own) for value, own in zip(values, draws.T, strict=True))
+
+    def by_task(row: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(interval.value for interval in within(row))
+
     result = Losses(
         tasks=probe.tasks,
         items=len(probe.examples),
@@ -87,24 +114,21 @@ def measure(bench: Bench) -> tuple[Losses, Arrays]:
         models=tuple(
             ModelLoss(
                 model=name,
-                loss=interval_of(values[number], draws[number]),
-                macro_loss=interval_of(macro_values[number], macro_draws[number]),
-                tasks=tuple(task_values[number]),
+                loss=overall(single[name]),
+                macro_loss=macro(single[name]),
+                tasks=by_task(single[name]),
             )
-            for number, name in enumerate(names)
+            for name in names
         ),
-        branch_average=interval_of(float(shares @ values), shares @ draws),
-        gain=interval_of(float(shares @ values - values[merged]), shares @ draws - draws[merged]),
-        merged_minus={
-            name: interval_of(values[merged] - values[number], draws[merged] - draws[number])
-            for number, name in enumerate(names)
-            if number != merged
-        },
-        macro_merged_minus={
-            name: interval_of(macro_values[merged] - macro_values[number], macro_draws[merged] - macro_draws[number])
-            for number, name in enumerate(names)
-            if number != merged
-        },
+        branch_average=overall(shares),
+        macro_branch_average=macro(shares),
+        branch_average_tasks=by_task(shares),
+        gain=overall(gain),
+        macro_gain=macro(gain),
+        task_gains=within(gain),
+        merged_minus={name: overall(row) for name, row in minus.items()},
+        macro_merged_minus={name: macro(row) for name, row in minus.items()},
+        task_merged_minus={name: within(row) for name, row in minus.items()},
         cost=bench.meter.cost(),
     )
     return result, {"models": np.array(names), "losses": sums, "task": probe.task, "tokens": probe.tokens}
@@ -113,9 +137,7 @@ def measure(bench: Bench) -> tuple[Losses, Arrays]:
 def _task_means(
     resamples: Resamples, sums: NDArray[np.float64], task: NDArray[np.int64], tasks: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Loss of each model in each task [m, tasks], and the same for every draw [m, draws, tasks]."""
+    """Means of ``sums`` [n_items] within each task [tasks], and the same for every draw [draws, tasks]."""
     member = (task[:, None] == np.arange(tasks)).astype(np.float64)
     values = (sums @ member) / (resamples.tokens @ member)
-    weights = resamples.counts[:, :, None] * member
-    draws = np.einsum("mi,dit->mdt", sums, weights) / np.einsum("i,dit->dt", resamples.tokens, weights)
-    return values, draws
+    return values, ((resamples.counts * sums) @ member) / ((resamples.counts * resamples.tokens) @ member)
