@@ -117,10 +117,15 @@ class GainCheck(Result):
 
     @property
     def verdict(self) -> str:
-        """Whether the second-order theory accounts for the gain: ``agrees``, ``overshoots`` or ``undershoots``."""
-        if not self.difference.separates_from_zero:
-            return "agrees"
-        return "overshoots" if self.difference.value > 0 else "undershoots"
+        """Whether the second-order theory accounts for the gain: what its distance from the measured one says.
+
+        ``overshoots`` and ``undershoots`` where the distance is separated from zero, ``agrees`` where it is not and
+        the interval reaches no further than half the gain, ``cannot tell`` where it does.
+        """
+        if self.difference.separates_from_zero:
+            return "overshoots" if self.difference.value > 0 else "undershoots"
+        reach = max(abs(self.difference.low), abs(self.difference.high))
+        return "agrees" if reach <= abs(self.measured.value) / 2 else "cannot tell"
 
 
 def expected_tokens(bench: Bench) -> int:

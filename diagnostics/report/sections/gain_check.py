@@ -5,7 +5,8 @@ from diagnostics.report.section import Picture, Section, Table
 from training.noise import Interval
 
 SAID = {
-    "agrees": "the two are not separated",
+    "agrees": "the two agree",
+    "cannot tell": "these items are too few to tell whether that is the same",
     "overshoots": "the theory says more than there is",
     "undershoots": "the theory says less than there is",
 }
@@ -14,7 +15,7 @@ SAID = {
 def section(result: GainCheck) -> Section:
     """Predicted and measured gain, and the terms that make up the difference."""
     measured, predicted = result.measured, result.predicted
-    error = f" ({100 * result.relative_error:+.0f} %)" if result.verdict != "agrees" else ""
+    error = f" ({100 * result.relative_error:+.0f} %)" if result.difference.separates_from_zero else ""
     rows = [
         ("measured", measured),
         ("predicted by Hessian products", predicted),
