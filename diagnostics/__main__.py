@@ -61,8 +61,9 @@ def diagnose(
     quieten_transformers()
     shown = console()
     with full_disk_told(directory.root):
-        results = run_diagnostics(subject, load_preset(preset, overrides), directory, only, Progress(shown))
-        publish(subject, directory, preset, results, shown)
+        settings = load_preset(preset, overrides)
+        results = run_diagnostics(subject, settings, directory, only, Progress(shown))
+        publish(subject, directory, preset, settings, results, shown)
 
 
 def main() -> None:

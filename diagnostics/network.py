@@ -1,7 +1,7 @@
 """One network in memory, whose weights go to any point that checkpoints on disk span."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,9 @@ from training.model import load_model
 Point = Mapping[str, float]
 """A combination of checkpoints: coefficients by name, with sum one."""
 
+CHUNK = 2**18
+"""Entries that are summed at a time: what belongs to them stays in the processor's cache."""
+
 
 class StoredWeights:
     """The tensors of a model folder, read one by one; none stays in memory."""
@@ -26,6 +29,7 @@ class StoredWeights:
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._files: dict[str, Any] = {}
+        self._finite: set[str] = set()
         for path in sorted(folder.glob("*.safetensors")):
             file = self._stack.enter_context(safe_open(path, framework="pt"))
             self._files |= dict.fromkeys(file.keys(), file)
@@ -35,7 +39,7 @@ class StoredWeights:
         self._stack.close()
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor of this name, in the dtype it is stored in, on the CPU.
+        """The tensor of this name, in the dtype it is stored in, on the CPU; whether it is finite is looked up once.
 
         Raises:
             InputError: the folder holds none of this name, or it has an entry that is not finite.
@@ -46,10 +50,12 @@ class StoredWeights:
                 "save_pretrained"
             )
         tensor = self._files[name].get_tensor(name)
-        if not torch.isfinite(tensor).all():
-            raise InputError(
-                f"tensor {name!r} in {self._folder} has entries that are not finite; train or copy it anew"
-            )
+        if name not in self._finite:
+            if not torch.isfinite(tensor).all():
+                raise InputError(
+                    f"tensor {name!r} in {self._folder} has entries that are not finite; train or copy it anew"
+                )
+            self._finite.add(name)
         return tensor
 
 
@@ -88,10 +94,32 @@ class Network:
         total = sum(point.values())
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the coefficients of a point sum to {total:.9g}, not to 1; add the start for the rest")
-        for name, value in self.combination(_differences(point)):
-            anchor = self._stored[_anchor(point)].tensor(name).to(value.device, value.dtype)
-            # Not added to the anchor, which is the file's own memory.
-            self.parameters[name].copy_(value.add_(anchor))
+        anchor = max(point, key=lambda name: abs(point[name]))
+        others = {name: factor for name, factor in point.items() if name != anchor and factor != 0}
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self._stored[anchor].tensor(name))
+            if others:
+                tensors = [self._stored[other].tensor(name).view(-1).split(CHUNK) for other in others]
+                for here, *there in zip(parameter.view(-1).split(CHUNK), *tensors, strict=True):
+                    _add_differences(here, there, others.values())
+
+    @torch.no_grad()
+    def perturb(self, noise: Callable[[str, Tensor], Tensor | None]) -> None:
+        """Add ``noise(name, parameter)`` to every parameter; where it is None the parameter stays as it is."""
+        for name, parameter in self.parameters.items():
+            shift = noise(name, parameter)
+            if shift is not None:
+                parameter.add_(shift)
+
+    @torch.no_grad()
+    def stretch(self, checkpoint: str, factor: float) -> None:
+        """Multiply by ``factor`` what every parameter is away from ``checkpoint``; a negative factor mirrors it there.
+
+        So noise of another size costs no new noise. Where the factor is at most one in size, the rounding error of a
+        weight stays below its own epsilon.
+        """
+        for name, parameter in self.parameters.items():
+            parameter.lerp_(self._stored[checkpoint].tensor(name).to(parameter), 1 - factor)
 
     @contextlib.contextmanager
     def differentiated(self, patterns: Sequence[str]) -> Iterator[dict[str, Parameter]]:
@@ -118,11 +146,9 @@ class Network:
             yield name, total
 
 
-def _anchor(point: Point) -> str:
-    return max(point, key=lambda name: abs(point[name]))
-
-
-def _differences(point: Point) -> dict[str, float]:
-    """What is added to the anchor: its own coefficient less one, the others' as they are."""
-    anchor = _anchor(point)
-    return {name: factor - 1 if name == anchor else factor for name, factor in point.items()}
+def _add_differences(here: Tensor, there: Sequence[Tensor], factors: Iterable[float]) -> None:
+    """Move ``here`` [n] by the sum of the differences of ``there`` from it, times their factors."""
+    shift = torch.zeros_like(here)
+    for tensor, factor in zip(there, factors, strict=True):
+        shift.add_(tensor.to(here) - here, alpha=factor)
+    here.add_(shift)

@@ -29,6 +29,9 @@ class Resamples:
     def of(cls, stratum: ArrayLike, tokens: ArrayLike, draws: int, generator: np.random.Generator) -> "Resamples":
         """Draw as many units as each stratum has, with replacement.
 
+        A unit alone in its stratum would be in every draw once, as if nothing were left to chance; where there is one,
+        all units are drawn as one stratum, which is wider than need be.
+
         Args:
             stratum: int [n_units].
             tokens: int [n_units].
@@ -36,6 +39,8 @@ class Resamples:
             generator: of the draws.
         """
         strata = np.asarray(stratum)
+        if np.unique(strata, return_counts=True)[1].min() == 1:
+            strata = np.zeros_like(strata)
         counts = np.zeros((draws, len(strata)))
         for number in np.unique(strata):
             units = np.flatnonzero(strata == number)

@@ -60,6 +60,9 @@ class LandscapeSettings(Settings):
 class AlignmentSettings(Settings):
     """Hessian eigenvectors against conflict directions (appendix F.3).
 
+    ``parameters`` are patterns of the names of parameters, or ``last-layer`` for those of the last layer, whatever the
+    architecture calls it; those that were trained count. ``without_norms`` measures again without one-dimensional ones.
+
     ``tasks`` are chosen as the paper does, the outermost task in each quadrant of the embedding; ``per_task`` of their
     examples make the Hessian, ``gradient_examples`` of every task the conflict directions.
     """

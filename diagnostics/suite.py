@@ -5,7 +5,7 @@ from types import ModuleType
 
 import torch
 
-from diagnostics import connectivity, gain_check, losses
+from diagnostics import alignment, connectivity, displacement, flatness, gain_check, landscape, losses
 from diagnostics.bench import Bench
 from diagnostics.cost import Meter
 from diagnostics.network import Network
@@ -24,6 +24,10 @@ DIAGNOSTICS: dict[str, tuple[type[Result], ModuleType]] = {
     losses.Losses.name: (losses.Losses, losses),
     gain_check.GainCheck.name: (gain_check.GainCheck, gain_check),
     connectivity.Connectivity.name: (connectivity.Connectivity, connectivity),
+    displacement.Displacements.name: (displacement.Displacements, displacement),
+    flatness.Flatness.name: (flatness.Flatness, flatness),
+    landscape.Landscape.name: (landscape.Landscape, landscape),
+    alignment.Alignment.name: (alignment.Alignment, alignment),
 }
 """Each diagnostic's result and module, which has ``measure`` and ``expected_tokens``; in the order of the report."""
 

@@ -16,8 +16,10 @@ from figures.style import (
     FAINT,
     FULL_WIDTH,
     INK,
+    INK_ON_COLOUR,
     MARGIN,
     MUTED,
+    MUTED_ON_COLOUR,
     POINTS_PER_INCH,
     SMALLEST_SIZE,
     TEXT_SIZE,
@@ -98,7 +100,7 @@ def draw(run: RunDirectory, partition: str) -> Figure:
         _write_values(image, cosine, uncertain, min(TEXT_SIZE, cell_points / 3.8))
     else:
         rows, columns = np.nonzero(uncertain)
-        cells.scatter(columns, rows, s=(0.22 * cell_points) ** 2, color=MUTED, linewidths=0, rasterized=True)
+        cells.scatter(columns, rows, s=(0.22 * cell_points) ** 2, color=MUTED_ON_COLOUR, linewidths=0, rasterized=True)
 
     bars = axes_at(figure, left + side + GAP, bottom, BARS, side)
     _draw_reliability(bars, reliability, boundaries, with_values)
@@ -121,8 +123,8 @@ def _draw_groups(cells: Axes, boundaries: NDArray[np.float64], side: float) -> N
     cell = side / (boundaries[-1] - boundaries[0])
     for boundary in boundaries[1:-1]:
         width = min(1.0, 0.25 * cell * POINTS_PER_INCH)
-        cells.axhline(boundary, color=INK, linewidth=width)
-        cells.axvline(boundary, color=INK, linewidth=width)
+        cells.axhline(boundary, color=INK_ON_COLOUR, linewidth=width)
+        cells.axvline(boundary, color=INK_ON_COLOUR, linewidth=width)
     widths = np.diff(boundaries) * cell
     labels = [f"group {number}" for number in range(1, len(widths) + 1)]
     if any(text_width(label, TEXT_SIZE) > width for label, width in zip(labels, widths, strict=True)):
@@ -162,7 +164,7 @@ def _write_values(image: AxesImage, cosine: NDArray[np.float64], uncertain: NDAr
             row,
             f"{value:z.2f}".replace("-", "\N{MINUS SIGN}"),
             size=size,
-            color="white" if luminance < 0.3 else MUTED if unsure and luminance > 0.6 else INK,
+            color="white" if luminance < 0.3 else MUTED_ON_COLOUR if unsure and luminance > 0.6 else INK_ON_COLOUR,
             style="italic" if unsure else "normal",
             ha="center",
             va="center",

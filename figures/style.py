@@ -2,6 +2,9 @@
 
 Sizes are inches on paper: a picture is at most as wide as the text of a two-column page, its smallest type is 5 points,
 and the PNG's 200 dots per inch fill a README. Nothing here touches matplotlib's global state for longer than a call.
+
+An SVG has no background and follows the reader's light or dark mode: a style sheet in it swaps the colours below, which
+is why pictures take theirs from here. A PNG is light, on white.
 """
 
 import textwrap
@@ -28,9 +31,31 @@ INK = "#262626"
 MUTED = "#6b6b6b"
 LINE = "#b8b8b8"
 FAINT = "#ebebeb"
+PAPER = "#fefefe"
+"""What the picture lies on, for boxes behind labels; not quite white, which stays white on a dark page."""
+
+INK_ON_COLOUR = "#252525"
+MUTED_ON_COLOUR = "#6a6a6a"
+"""Ink on colours that are the same in either mode, such as those of a colour map."""
 
 GROUP_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a00", "#333333")
 """Okabe and Ito's colours, told apart with any colour vision; their yellow is darkened to show on white."""
+
+DARK_MODE = {
+    INK: "#e3e5e8",
+    MUTED: "#9ba1a8",
+    LINE: "#565b62",
+    FAINT: "#2b2e33",
+    PAPER: "var(--paper, #15171a)",  # a page around the picture may set its own
+    **dict(
+        zip(
+            GROUP_COLOURS,
+            ("#3f97d6", "#e8a93a", "#1fb58c", "#d68fb8", "#8fcdf3", "#ee7b2b", "#b3b33c", "#c9cdd2"),
+            strict=True,
+        )
+    ),
+}
+"""What each colour becomes on a dark page."""
 
 GROUP_MARKERS = "osD^vPX<>"
 """A shape beside every colour, for print without colour; nine shapes and eight colours make 72 different groups."""
@@ -39,6 +64,8 @@ DIVERGING = "RdBu"
 """Red below zero, white at it, blue above: symmetric in lightness and told apart with any colour vision."""
 
 _SETTINGS = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "font.family": "DejaVu Sans",
     "font.size": TEXT_SIZE,
     "text.color": INK,
@@ -113,7 +140,19 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with replacing(png) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", facecolor="white")
     with replacing(svg) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
+        drawn = temporary.read_text(encoding="utf-8")
+        temporary.write_text(drawn.replace("</style>", f"{_dark_mode_rules()}</style>", 1), encoding="utf-8")
     return png, svg
+
+
+def _dark_mode_rules() -> str:
+    """Style sheet that swaps the colours of shapes, by the inline styles that matplotlib gives them."""
+    rules = [
+        f'[style*="{part}: {light}"] {{ {part}: {dark} !important }}'
+        for light, dark in DARK_MODE.items()
+        for part in ("fill", "stroke")
+    ]
+    return "\n".join(["", "@media screen and (prefers-color-scheme: dark) {", *rules, "}", ""])

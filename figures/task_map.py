@@ -19,6 +19,7 @@ from figures.style import (
     INK,
     LINE,
     MUTED,
+    PAPER,
     POINTS_PER_INCH,
     SMALLEST_SIZE,
     TEXT_SIZE,
@@ -33,7 +34,7 @@ from training.run_directory import RunDirectory
 FEW_TASKS = 40
 LONGEST_NAME = 24
 LONGEST_NAME_AMONG_MANY = 16
-NAME_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+NAME_BOX = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.3}
 
 # Layout in inches.
 LEFT = 0.6

@@ -77,7 +77,7 @@ def test_gains_and_terms_stand_where_the_file_says(tmp_path: Path) -> None:
     ):
         assert ends == [result[key]["low"], result[key]["high"]]
         assert value == [result[key]["value"]]
-    assert [label.get_text() for label in rows.get_yticklabels()][0] == "measured"
+    assert rows.get_yticklabels()[0].get_text() == "measured"
 
 
 def test_the_first_order_is_shown_only_where_it_counts(tmp_path: Path) -> None:
