@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
-from torch.nn import ModuleList, Parameter
+from torch.nn import Embedding, ModuleList, Parameter
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -122,7 +122,19 @@ def load_model(folder: Path, precision: str, device: torch.device) -> PreTrained
         )
     except Exception as error:  # damaged files surface as many types; each means that this folder cannot be used
         raise InputError(f"model folder {folder} cannot be loaded: {_reason(error)}; save or copy it again") from None
+    _let_every_token_learn(model)
     return model.to(device).eval()
+
+
+def _let_every_token_learn(model: PreTrainedModel) -> None:
+    """Give the padding token's embedding its gradient: chat models use that token to end turns, which carry loss.
+
+    PyTorch leaves the rows of padding out of the gradient, and what backward gives is then not the loss's derivative.
+    Our batches hold no padding that a real position could see.
+    """
+    embeddings = model.get_input_embeddings()
+    if isinstance(embeddings, Embedding):
+        embeddings.padding_idx = None
 
 
 def load_tokenizer(folder: Path) -> Any:

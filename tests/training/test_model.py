@@ -172,6 +172,30 @@ def test_weights_are_loaded_for_evaluation_in_the_dtype_of_the_precision(
     assert not model.training
 
 
+def test_a_padding_token_that_is_read_has_the_gradient_of_the_loss(tiny_folder: Path, tmp_path: Path) -> None:
+    # As in SmolLM2, whose padding token ends turns.
+    read, size = 7, 1e-4
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"pad_token_id": read}))
+    model = load_model(tmp_path / "model", "float64", torch.device("cpu"))
+    ids = torch.tensor([[3, read, 4, read, 5]])
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.nn.Parameter)
+
+    def loss() -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:])
+
+    loss().backward()
+    gradient = weight.grad[read].clone()  # pyrefly: ignore
+    with torch.no_grad():
+        weight[read] += size * gradient
+        above = loss()
+        weight[read] -= 2 * size * gradient
+        below = loss()
+    assert ((above - below) / (2 * size)).item() == pytest.approx(gradient.square().sum().item(), rel=1e-4)
+
+
 def test_autocast_computes_in_bf16_and_only_when_asked() -> None:
     product = {}
     for precision in ("bf16-autocast", "float32", "float64"):
