@@ -112,7 +112,7 @@ def quantile_rank(observed: float, null: Floats) -> float:
     reach = TIED * abs(observed)
     below = np.count_nonzero(null < observed - reach)
     equal = np.count_nonzero(np.abs(null - observed) <= reach)
-    return (below + 0.5 * (equal + 1)) / (len(null) + 1)
+    return float((below + 0.5 * (equal + 1)) / (len(null) + 1))
 
 
 def random_vector_cosine(dimension: int, subspace: int) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from diagnostics.result import Arrays, Result
 from merit_theory.gain_from_gram import gain_from_gram
 from training.noise import Interval
 
-STATIONS = (-0.125, -0.0625, 0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
+STATIONS = (-0.0625, -0.03125, 0.0, 0.03125, 0.0625, 0.25, 0.5, 0.75, 1.0)
 """Positions on the line from the merged point (0) to a branch (1)."""
 NEAR = 5
 """So many of them, the first, give derivatives at the merged point: near it, because a language model's loss bends."""
