@@ -64,16 +64,21 @@ class TermwiseOperator(LossOperator, Generic[T]):
             ValueError: a vector of another length, dtype or device, or parameters changed since.
         """
         pieces = tuple(self._layout.unflatten(vector).values())
-        total = torch.zeros_like(vector)
+        total = torch.empty_like(vector)
+        parts = tuple(self._layout.unflatten(total).values())
         for number, term in enumerate(self._terms):
-            total += self._part(number, term, pieces)
-        return total.div_(self.tokens)
+            # Straight into the result: one more pass over a vector of a model's size is a few per cent of a product.
+            for part, product in zip(parts, self._products(number, term, pieces), strict=True):
+                if number == 0:
+                    torch.div(product, self.tokens, out=part)
+                else:
+                    part.add_(product, alpha=1 / self.tokens)
+        return total
 
-    def _part(self, number: int, term: LossTerm, pieces: tuple[Tensor, ...]) -> Tensor:
-        """A micro-batch's part [dimension], summed over its tokens; a graph that is not kept ends with this call."""
+    def _products(self, number: int, term: LossTerm, pieces: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        """A micro-batch's part, summed over its tokens; a graph that is not kept ends with this call."""
         graph = self.graphs.get(number, lambda: self._graph(term))
-        products = self._multiply(term, graph, pieces)
-        return self._layout.flatten(dict(zip(self._parameters, products, strict=True)))
+        return self._multiply(term, graph, pieces)
 
     @abstractmethod
     def _graph(self, term: LossTerm) -> T:
