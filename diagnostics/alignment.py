@@ -7,7 +7,6 @@ tasks' roles permuted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +120,7 @@ def _measured(bench: Bench) -> tuple[Alignment, Arrays]:
 def _parameter_sets(bench: Bench) -> dict[SetName, list[str]]:
     """Names of the parameters of each set; without norms only where that is another set and not empty."""
     settings, parameters = bench.settings.alignment, bench.network.parameters
-    trained = [name for name in parameters if any(fnmatchcase(name, pattern) for pattern in bench.trainable)]
+    trained = bench.trained
     patterns = [last_layer(trained) if pattern == LAST_LAYER else pattern for pattern in settings.parameters]
     with bench.network.differentiated(patterns) as matching:
         names = [name for name in matching if name in trained]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +47,12 @@ class Bench:
     settings: DiagnosticSettings
     directory: ReportDirectory
     meter: Meter = field(default_factory=Meter)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the parameters that were trained, in the network's order."""
+        names = self.network.parameters
+        return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in self.trainable))
 
     @cached_property
     def resamples(self) -> Resamples:

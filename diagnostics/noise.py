@@ -1,6 +1,5 @@
 """Gaussian noise on weights, made anew from a seed whenever it is needed and never stored for a whole model."""
 
-import fnmatch
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,11 +53,7 @@ class Noise:
 
 def noise_seeds(bench: Bench, purpose: str, draw: int) -> dict[str, int]:
     """A seed for every parameter that was trained, in draw number ``draw``."""
-    return {
-        name: int(bench.generator(purpose, f"{draw} {name}").integers(2**63 - 1))
-        for name in bench.network.parameters
-        if _was_trained(name, bench)
-    }
+    return {name: int(bench.generator(purpose, f"{draw} {name}").integers(2**63 - 1)) for name in bench.trained}
 
 
 @torch.no_grad()
@@ -66,11 +61,7 @@ def noised_weights(bench: Bench, checkpoint: str, kind: NoiseKind) -> tuple[floa
     """Euclidean norm, summed in float64, and number of a checkpoint's weights that get noise of this kind."""
     squares, entries = [], 0
     for name, weights in bench.network.combination({checkpoint: 1.0}):
-        if _was_trained(name, bench) and (kind == "isotropic" or weights.dim() > 1):
+        if name in bench.trained and (kind == "isotropic" or weights.dim() > 1):
             squares.append(dot(weights.view(-1), weights.view(-1)))
             entries += weights.numel()
     return math.sqrt(math.fsum(squares)), entries
-
-
-def _was_trained(name: str, bench: Bench) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in bench.trainable)
