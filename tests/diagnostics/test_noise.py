@@ -1,14 +1,12 @@
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from diagnostics.noise import Noise, noise_seeds, noised_weights
-from tests.diagnostics.linear_head import HEAD, network_of, stored, write_checkpoints
-from training.seeds import child_generator
+from tests.diagnostics.linear_head import HEAD, bench_of, network_of, stored, write_checkpoints
 
 SEEDS = {"matrix": 1, "other": 2, "norm": 3, "kernel": 4}
 
@@ -73,10 +71,9 @@ def test_isotropic_noise_is_the_same_for_different_weights() -> None:
 
 
 def test_seeds_differ_between_draws_purposes_and_names_and_cover_what_was_trained(tmp_path: Path) -> None:
-    with network_of(write_checkpoints(tmp_path, {})) as network:
-        bench: Any = SimpleNamespace(
-            network=network, trainable=("model.layers.*", HEAD), generator=lambda *key: child_generator(0, *key)
-        )
+    checkpoints = write_checkpoints(tmp_path, {})
+    with network_of(checkpoints) as network:
+        bench = bench_of(checkpoints, network, {}, trainable=("model.layers.*", HEAD))
         draws = [noise_seeds(bench, purpose, draw) for purpose, draw in (("a", 0), ("a", 1), ("b", 0), ("a", 0))]
         names = [name for name in network.parameters if name.startswith("model.layers.") or name == HEAD]
         assert list(draws[0]) == names

@@ -1,5 +1,7 @@
 """One finished run of the `smoke` recipe, which tests that change it copy first, and commands in this process."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -14,11 +16,17 @@ from training.__main__ import main
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("smoke") / "run"
-    command = [sys.executable, "-m", "training", "run", "smoke", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    """Made once, by the test process that asks first; each has a folder of its own below the one that all share."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    out = shared / "smoke-run"
+    with open(shared / "smoke-run.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not (out / "summary.md").exists():
+            command = [sys.executable, "-m", "training", "run", "smoke", "--out", str(out)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == ""
     return out
 
 

@@ -53,7 +53,7 @@ def publish_into(root: Path) -> tuple[ReportDirectory, str]:
     console = Console(file=told, markup=False, emoji=False, highlight=False, soft_wrap=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diagnostics.report.publish.describe_environment", lambda: ENVIRONMENT)
-        publish(subject_of(root), directory, "quick", load_preset("quick", []), [result], console)
+        publish(subject_of(root), directory, "quick", load_preset("quick", ["probe.per_task=6"]), [result], console)
     return directory, told.getvalue()
 
 
