@@ -18,7 +18,7 @@ class Cost:
 class Meter:
     """Counts what a diagnostic does while it runs, and tells whoever shows progress.
 
-    ``report`` is called with tokens; a product counts as ``TOKENS_PER_PRODUCT`` passes over its own.
+    ``report`` is called with tokens; a product counts as ``PASSES_PER_PRODUCT`` passes over its own.
     """
 
     report: Callable[[int], None] = lambda tokens: None

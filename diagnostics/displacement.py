@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from diagnostics.bench import Bench
+from diagnostics.curvature.reductions import norm
 from diagnostics.model_parts import KINDS, kind_of, layer_of
 from diagnostics.network import StoredWeights
 from diagnostics.result import Arrays, Result
@@ -270,12 +271,8 @@ def _sums_by_group(bench: Bench, models: Sequence[str]) -> tuple[dict[str, _Sums
             group = parameter_group(name)
             groups[group] = groups[group] + sums if group in groups else sums
             stored = merged.tensor(name)
-            rounding += torch.finfo(stored.dtype).eps ** 2 * _squared_norm(stored)
+            rounding += torch.finfo(stored.dtype).eps ** 2 * norm(stored.view(-1)) ** 2
     return groups, math.sqrt(rounding)
-
-
-def _squared_norm(tensor: Tensor) -> float:
-    return math.fsum(piece.double().square().sum().item() for piece in tensor.reshape(-1).split(CHUNK))
 
 
 def _total(sums: Iterable[_Sums]) -> _Sums:

@@ -172,8 +172,7 @@ def _sigmas(bench: Bench) -> Iterator[tuple[NoiseKind, list[float]]]:
 
 
 def _probe(bench: Bench) -> Probe:
-    per_task = bench.settings.flatness.per_task
-    return bench.probe if per_task is None else bench.probe.first(per_task, bench.settings.probe.batch_tokens)
+    return bench.probe.first(bench.settings.flatness.per_task, bench.settings.probe.batch_tokens)
 
 
 def _models(bench: Bench) -> list[str]:

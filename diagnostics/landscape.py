@@ -141,8 +141,7 @@ def _planes(bench: Bench) -> tuple[Plane, ...]:
 
 
 def _probe(bench: Bench) -> Probe:
-    per_task = bench.settings.landscape.per_task
-    return bench.probe if per_task is None else bench.probe.first(per_task, bench.settings.probe.batch_tokens)
+    return bench.probe.first(bench.settings.landscape.per_task, bench.settings.probe.batch_tokens)
 
 
 Sums = NDArray[np.float64]
