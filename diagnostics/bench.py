@@ -74,8 +74,12 @@ class Bench:
             InputError: a loss at a checkpoint itself is not finite.
         """
         self.network.move_to(point)
-        losses = (probe or self.probe).losses(self.network.model, self.objective, self.meter.advance)
+        losses = self.losses_here(probe or self.probe)
         if not np.isfinite(losses).all():
             where = " + ".join(f"{factor:g}·{name}" for name, factor in point.items() if factor)
             raise InputError(f"the loss at {where} is not finite; check these checkpoints and the examples")
         return losses
+
+    def losses_here(self, probe: Probe) -> NDArray[np.float64]:
+        """The same where the network is, infinite or NaN where it is: float64 [n_items]."""
+        return probe.losses(self.network.model, self.objective, self.meter.advance)

@@ -1,16 +1,14 @@
 """The models a report is about: the start, the branches, what they were merged into, and joint training beside it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import InputError
+from training.merge.linear import Linear
 from training.merge.model_folder import open_model
 from training.model import check_readable
 from training.run_directory import BranchDirectory
-
-SUM_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,7 @@ class Checkpoints:
             raise InputError(
                 f"there are {len(self.weights)} weights for {len(self.branches)} branches; give one weight per branch"
             )
-        if not math.isclose(math.fsum(self.weights), 1.0, abs_tol=SUM_TOLERANCE):
-            raise InputError(f"merge weights sum to {math.fsum(self.weights):.9g}; give weights that sum to 1")
+        Linear(self.weights)  # refuses weights that are not finite or do not sum to one, as the merge itself does
         shapes = {}
         for name, folder in self.folders.items():
             if not (folder / "config.json").is_file():

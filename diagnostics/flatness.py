@@ -192,7 +192,7 @@ def _noisy_losses(bench: Bench, probe: Probe, model: str, noise: Noise, sigmas: 
         if sigma != present:
             bench.network.stretch(model, sigma / present)
             present = sigma
-        losses.append(probe.losses(bench.network.model, bench.objective, bench.meter.advance))
+        losses.append(bench.losses_here(probe))
     return np.stack(losses[::-1])
 
 

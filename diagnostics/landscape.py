@@ -156,7 +156,7 @@ def _pca(bench: Bench, probe: Probe, resamples: Resamples, merged: Sums) -> tupl
     for row, y in enumerate(second):
         for column, x in enumerate(first):
             bench.network.move_to(plane.point(x, y))
-            sums[row, column] = probe.losses(bench.network.model, bench.objective, bench.meter.advance)
+            sums[row, column] = bench.losses_here(probe)
     positions = {"start": (0.0, 0.0)} | {
         name: (x, y) for name, (x, y) in zip(names, plane.coordinates.tolist(), strict=True)
     }
@@ -187,7 +187,7 @@ def _random(bench: Bench, probe: Probe, resamples: Resamples, merged: Sums) -> t
         for row, column, ratio in line:
             if ratio != 1:
                 network.stretch("merged", ratio)
-            sums[row, column] = probe.losses(network.model, bench.objective, bench.meter.advance)
+            sums[row, column] = bench.losses_here(probe)
     surface = Surface(
         plane="random",
         first=tuple(coordinates.tolist()),
