@@ -1,6 +1,7 @@
 """What linear connectivity says."""
 
 from diagnostics.connectivity import Connectivity
+from diagnostics.report.numbers import interval_text
 from diagnostics.report.section import Picture, Section, Table
 
 
@@ -38,8 +39,8 @@ def section(result: Connectivity) -> Section:
                         f"{path.losses[0]:.3f}, {path.losses[-1]:.3f}",
                         f"{path.lowest[1]:.3f}",
                         f"{path.lowest[0]:.2f}",
-                        f"{path.barrier.value:.4f} [{path.barrier.low:.4f}, {path.barrier.high:.4f}]",
-                        f"{path.dip.value:+.4f} [{path.dip.low:+.4f}, {path.dip.high:+.4f}]",
+                        interval_text(path.barrier),
+                        interval_text(path.dip, signed=True),
                     )
                     for path in result.paths
                 ),

@@ -1,8 +1,8 @@
 """Whether the theory's number is the model's."""
 
 from diagnostics.gain_check import GainCheck
+from diagnostics.report.numbers import MOST_DIGITS, interval_text, number_text
 from diagnostics.report.section import Picture, Section, Table
-from training.noise import Interval
 
 SAID = {
     "agrees": "the two agree",
@@ -45,16 +45,23 @@ def section(result: GainCheck) -> Section:
         uncertainty=uncertainty,
         pictures=(Picture("gain_check", "Predicted and measured gain with intervals, and the terms of each order."),),
         tables=(
-            Table("Gain in nats per answer token", ("", "value [95 %]"), tuple((name, _told(v)) for name, v in rows)),
+            Table(
+                "Gain in nats per answer token",
+                ("", "value [95 %]"),
+                tuple((name, interval_text(v, signed=True)) for name, v in rows),
+            ),
             Table(
                 "Pairs of branches at their midpoint, in nats per answer token",
                 ("pair", "measured dip [95 %]", "⅛ dᵀHd at the merged point"),
-                tuple((" and ".join(dip.ends), _told(dip.measured), f"{dip.predicted:+.5f}") for dip in result.dips),
+                tuple(
+                    (
+                        " and ".join(dip.ends),
+                        interval_text(dip.measured, signed=True),
+                        number_text(dip.predicted, MOST_DIGITS, signed=True),
+                    )
+                    for dip in result.dips
+                ),
             ),
         ),
         cost=result.cost,
     )
-
-
-def _told(interval: Interval) -> str:
-    return f"{interval.value:+.5f} [{interval.low:+.5f}, {interval.high:+.5f}]"
