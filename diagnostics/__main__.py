@@ -40,7 +40,7 @@ def diagnose(
     from diagnostics.settings import load_preset
     from diagnostics.subject import from_folders, from_run
     from diagnostics.suite import run_diagnostics
-    from training.merge.linear import uniform_weights
+    from training.merge.weights import uniform_weights
     from training.model import quieten_transformers
     from training.progress import Progress
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import InputError
-from training.merge.linear import Linear
 from training.merge.model_folder import open_model
+from training.merge.weights import check_weights
 from training.model import check_readable
 from training.run_directory import BranchDirectory
 
@@ -55,11 +55,7 @@ class Checkpoints:
         """
         if len(self.branches) < 2:
             raise InputError(f"{len(self.branches)} branches are no merge; give two or more")
-        if len(self.weights) != len(self.branches):
-            raise InputError(
-                f"there are {len(self.weights)} weights for {len(self.branches)} branches; give one weight per branch"
-            )
-        Linear(self.weights)  # refuses weights that are not finite or do not sum to one, as the merge itself does
+        check_weights(self.weights, len(self.branches))
         shapes = {}
         for name, folder in self.folders.items():
             if not (folder / "config.json").is_file():

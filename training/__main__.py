@@ -78,13 +78,13 @@ def merge(
     operator: Annotated[str, typer.Option(help="merge operator")] = "linear",
     weight: Annotated[list[float], typer.Option(help="one per branch; equal weights if left out")] = [],  # noqa: B006
     start: Annotated[Path | None, typer.Option(help="model folder the branches began from")] = None,
+    settings: Annotated[list[str], typer.Option("--set", help="key=value of the operator, as in density=0.1")] = [],  # noqa: B006
 ) -> None:
     """Merge model folders, wherever they were trained."""
     from training.merge.folders import merge_folders
-    from training.merge.linear import uniform_weights
+    from training.settings_file import parse_overrides
 
-    weights = weight or uniform_weights(len(branch))
-    report = merge_folders(operator, branch, weights, out, start=start)
+    report = merge_folders(operator, branch, weight or None, out, settings=parse_overrides(settings), start=start)
     console().print(f"{report.tensors} tensors, {report.seconds:.1f} s, SHA-256 {report.sha256[:16]}: {out}")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.intact import companions_hash, is_intact_model, read_sealed, write_sealed
 from training.merge.folders import merge_folders
-from training.merge.linear import token_weights, uniform_weights
+from training.merge.weights import token_weights, uniform_weights
 from training.model import place_model
 from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json
 

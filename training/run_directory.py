@@ -167,6 +167,11 @@ class BranchDirectory:
         return self.root / "displacement.npz"
 
     @property
+    def second_moments(self) -> Path:
+        """Adam's second moments at the end of training, where an arm asks for them (safetensors)."""
+        return self.root / "second_moments.safetensors"
+
+    @property
     def metrics(self) -> Path:
         """One JSON line per optimiser step."""
         return self.root / "metrics.jsonl"

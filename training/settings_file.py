@@ -39,7 +39,22 @@ def read_settings(model: type[Model], path: Path, overrides: Sequence[str], kind
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{kind} {path}: {_first_problem(error, kind)}") from None
+        raise InputError(f"{kind} {path}: {first_problem(error, kind)}") from None
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values that ``key.path=value`` overrides give; each is read as TOML, and as text where it is none.
+
+    Raises:
+        InputError: one is not of that form.
+
+    >>> parse_overrides(["scale=0.5", "head=mean"])
+    {'scale': 0.5, 'head': 'mean'}
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -58,7 +73,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _first_problem(error: ValidationError, kind: str) -> str:
+def first_problem(error: ValidationError, kind: str) -> str:
+    """What is wrong first, and where; ``kind`` names the whole."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"]) or kind
     message = problem["msg"].removeprefix("Value error, ")

@@ -24,6 +24,11 @@ class ElementType:
     accumulator: np.dtype[Any] | None = None
     overflow: float = np.inf
 
+    @property
+    def width(self) -> int:
+        """Bytes that an element takes while it is worked on."""
+        return (self.accumulator or self.storage).itemsize
+
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 

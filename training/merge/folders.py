@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +13,20 @@ from training.environment import usable_cores
 from training.errors import InputError
 from training.full_disk import full_disk_told
 from training.merge.agreement import check_agreement
-from training.merge.linear import Linear
+from training.merge.inputs import MergeInputs
 from training.merge.model_card import model_card
 from training.merge.model_folder import INDEX_FILE, copy_companions, open_model
+from training.merge.operator import Operator
 from training.merge.provenance import distinct_names, weight_hashes, weights_hash
 from training.merge.recorded_start import check_same_start
+from training.merge.registry import make_operator
 from training.merge.safetensors_file import create
+from training.merge.second_moments import open_second_moments
 from training.merge.shards import MAX_SHARD_BYTES, index, split_into_shards
-from training.merge.streaming import Operator, merge_tensor
+from training.merge.streaming import merge_tensor
+from training.merge.weights import check_weights, uniform_weights
 from training.run_directory import replacing_folder, write_json, write_text
 
-OPERATORS: Mapping[str, Callable[[Sequence[float]], Operator]] = {"linear": Linear}
 THREADS = min(4, usable_cores())
 
 
@@ -53,9 +56,10 @@ class MergeReport:
 def merge_folders(
     operator_name: str,
     branches: Sequence[Path],
-    weights: Sequence[float],
+    weights: Sequence[float] | None,
     out: Path,
     *,
+    settings: Mapping[str, Any] | None = None,
     start: Path | None = None,
     provenance: Mapping[str, Any] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -66,10 +70,11 @@ def merge_folders(
     written anew. A merged model that stands at ``out`` is replaced.
 
     Args:
-        operator_name: a key of ``OPERATORS``.
+        operator_name: a key of ``registry.OPERATORS``.
         branches: folders of the branches.
-        weights: one weight per branch.
+        weights: one weight per branch; equal ones where None. Only operators that take weights may be given any.
         out: the folder to write.
+        settings: of the operator; what is left out has the value of its paper.
         start: folder of the model all branches began from; read only by operators that need it.
         provenance: JSON values of the caller, kept under ``context`` in ``provenance.json``. ``base_model`` (a hub
             name) and ``tasks`` (a list of names per branch) also go to the model card.
@@ -79,8 +84,8 @@ def merge_folders(
         InputError: the inputs cannot be merged, or there is no space; ``out`` is as it was.
     """
     began = time.perf_counter()
-    weights = [float(weight) for weight in weights]
-    operator = _operator(operator_name, len(branches), weights)
+    operator = make_operator(operator_name, settings or {})
+    weights = _weights(operator, weights, len(branches))
     inputs = list(branches)
     if operator.needs_start:
         if start is None:
@@ -95,7 +100,7 @@ def merge_folders(
     card = model_card(
         operator_name,
         names[: len(branches)],
-        weights,
+        weights if operator.takes_weights else None,
         base_model=context.get("base_model"),
         tasks=context.get("tasks"),
     )
@@ -109,13 +114,24 @@ def merge_folders(
         models = [opened.enter_context(open_model(path)) for path in inputs]
         check_agreement(inputs, models)
         check_same_start(branches, start)
+        moments = None
+        if operator.needs_second_moments:
+            moments = tuple(opened.enter_context(open_second_moments(path)) for path in branches)
+        streams = MergeInputs(
+            weights=weights,
+            branches=tuple(models[: len(branches)]),
+            start=models[-1] if operator.needs_start else None,
+            second_moments=moments,
+            pool=pool,
+        )
+        plan = operator.plan(streams)
         shards = split_into_shards(models[0].values(), max_shard_bytes)
         copied = 0
         for shard in shards:
             positions = create(folder / shard.file, shard.tensors)
             with open(folder / shard.file, "r+b", buffering=0) as file:
                 for name, position in positions.items():
-                    copied += merge_tensor(operator, [model[name] for model in models], file, position, pool)
+                    copied += merge_tensor(plan, streams, name, file, position)
         if len(shards) > 1:
             write_json(folder / INDEX_FILE, index(shards))
 
@@ -141,7 +157,8 @@ def merge_folders(
             folder / "provenance.json",
             {
                 "operator": operator_name,
-                "weights": weights,
+                "settings": operator.model_dump(mode="json"),
+                "weights": list(weights) if operator.takes_weights else None,
                 "branches": described[: len(branches)],
                 "start": described[-1] if operator.needs_start else None,
                 "output": {**asdict(report), "files": files},
@@ -151,14 +168,15 @@ def merge_folders(
     return report
 
 
-def _operator(name: str, branches: int, weights: Sequence[float]) -> Operator:
-    if name not in OPERATORS:
-        raise InputError(f"there is no merge operator {name!r}; choose one of {', '.join(OPERATORS)}")
+def _weights(operator: Operator, given: Sequence[float] | None, branches: int) -> tuple[float, ...]:
     if branches == 0:
         raise InputError("there is nothing to merge; give at least one branch")
-    if len(weights) != branches:
-        raise InputError(f"there are {len(weights)} weights for {branches} branches; give one weight per branch")
-    return OPERATORS[name](weights)
+    if given is None:
+        return uniform_weights(branches)
+    if not operator.takes_weights:
+        raise InputError(f"operator {operator.name!r} takes no weights; leave them out")
+    check_weights(given, branches)
+    return tuple(map(float, given))
 
 
 def _check_target(out: Path, inputs: Sequence[Path]) -> None:

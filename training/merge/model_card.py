@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def model_card(
     operator: str,
     names: Sequence[str],
-    weights: Sequence[float],
+    weights: Sequence[float] | None,
     *,
     base_model: str | None = None,
     tasks: Sequence[Sequence[str]] | None = None,
@@ -18,7 +18,7 @@ def model_card(
     Args:
         operator: name of the merge operator.
         names: one name per branch.
-        weights: one weight per branch.
+        weights: one weight per branch; None for an operator that takes none.
         base_model: hub name of the model that all branches began from, if known.
         tasks: the tasks each branch was trained on, if known.
     """
@@ -26,8 +26,10 @@ def model_card(
     if base_model is not None:
         # A JSON string of printable characters is a YAML string, whatever it contains.
         front.append(f"base_model: {json.dumps(_printable(base_model), ensure_ascii=False)}")
-    columns = ["branch", "weight"]
-    rows = [[_escaped(name), f"{weight:.6g}"] for name, weight in zip(names, weights, strict=True)]
+    columns, rows = ["branch"], [[_escaped(name)] for name in names]
+    if weights is not None:
+        columns.append("weight")
+        rows = [[*row, f"{weight:.6g}"] for row, weight in zip(rows, weights, strict=True)]
     if tasks is not None:
         columns.append("tasks")
         rows = [[*row, ", ".join(map(_escaped, own))] for row, own in zip(rows, tasks, strict=True)]

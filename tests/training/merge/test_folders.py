@@ -124,7 +124,7 @@ def test_every_tensor_is_aligned_to_its_type_whatever_its_name(tmp_path: Path) -
 def test_chunks_and_threads_do_not_change_the_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     branches = [save(tmp_path / str(k), branch(k, torch.bfloat16, size=500)) for k in range(4)]
     whole = merge_folders("linear", branches, WEIGHTS, tmp_path / "whole")
-    monkeypatch.setattr("training.merge.streaming.STACK_BYTES", 4 * 4 * 13)
+    monkeypatch.setattr("training.merge.inputs.STACK_BYTES", 4 * 4 * 13)
     monkeypatch.setattr(folders, "THREADS", 1)
     assert merge_folders("linear", branches, WEIGHTS, tmp_path / "chunks").sha256 == whole.sha256
 
@@ -219,38 +219,25 @@ def test_an_untied_head_is_merged_even_where_it_equals_the_embedding(tmp_path: P
     assert load(tmp_path / "out").keys() == state.keys()
 
 
-class Extrapolation:
-    """Twice the way from the start to the mean of the branches: an operator that needs the start."""
-
-    needs_start = True
-
-    def __init__(self, weights: object) -> None:
-        pass
-
-    def __call__(self, branches: np.ndarray, start: np.ndarray | None) -> np.ndarray:
-        assert start is not None
-        return start + 2 * (branches.mean(axis=0) - start)
-
-
-def test_an_operator_that_asks_for_the_start_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "OPERATORS", {"extrapolation": Extrapolation})
+def test_an_operator_that_asks_for_the_start_sees_it(tmp_path: Path) -> None:
     values = {"b0": 1.0, "b1": 5.0, "start": 2.0}
     for name, value in values.items():
         save(tmp_path / name, {"w": torch.full((3,), value), "kept": torch.ones(2)})
     branches = [tmp_path / "b0", tmp_path / "b1"]
-    report = merge_folders("extrapolation", branches, (0.5, 0.5), tmp_path / "out", start=tmp_path / "start")
-    assert load(tmp_path / "out")["w"].tolist() == [4.0, 4.0, 4.0]
+    report = merge_folders(
+        "task-arithmetic", branches, None, tmp_path / "out", settings={"scale": 0.5}, start=tmp_path / "start"
+    )
+    assert load(tmp_path / "out")["w"].tolist() == [3.0, 3.0, 3.0]
     assert report.copied == 1
     told = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert told["start"]["name"] == "start"
     assert [source["name"] for source in told["branches"]] == ["b0", "b1"]
+    assert told["settings"] == {"scale": 0.5}
+    assert told["weights"] is None
 
 
-def test_a_tensor_that_moved_from_the_start_in_all_branches_alike_is_not_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folders, "OPERATORS", {"extrapolation": Extrapolation})
+def test_a_tensor_that_moved_from_the_start_in_all_branches_alike_is_not_copied(tmp_path: Path) -> None:
     branches = [save(tmp_path / name, {"w": torch.full((3,), 3.0)}) for name in ("b0", "b1")]
     start = save(tmp_path / "start", {"w": torch.full((3,), 2.0)})
-    merge_folders("extrapolation", branches, (0.5, 0.5), tmp_path / "out", start=start)
+    merge_folders("task-arithmetic", branches, None, tmp_path / "out", start=start)
     assert load(tmp_path / "out")["w"].tolist() == [4.0, 4.0, 4.0]

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from training.errors import InputError
-from training.merge import folders
 from training.merge.folders import merge_folders
 
 State = dict[str, torch.Tensor]
@@ -144,15 +143,25 @@ def test_bad_arguments_are_told(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_operator_that_needs_the_start_is_refused_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class NeedsStart:
-        needs_start = True
+def test_an_operator_that_needs_the_start_is_refused_without_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'task-arithmetic' needs the model that the branches began from"):
+        merge_folders("task-arithmetic", branches(tmp_path), None, tmp_path / "out")
 
-    monkeypatch.setattr(folders, "OPERATORS", {"other": lambda weights: NeedsStart()})
-    with pytest.raises(InputError, match="'other' needs the model that the branches began from"):
-        merge_folders("other", branches(tmp_path), (0.5, 0.5), tmp_path / "out")
+
+def test_weights_are_refused_by_an_operator_that_takes_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'task-arithmetic' takes no weights"):
+        merge_folders("task-arithmetic", branches(tmp_path), (0.5, 0.5), tmp_path / "out", start=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"scael": 1.0}, "unknown key scael"), ({"scale": "x"}, "scale: "), ({"scale": math.nan}, "scale: ")],
+)
+def test_settings_an_operator_does_not_have_are_told(tmp_path: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=f"merge operator task-arithmetic: {message}"):
+        merge_folders(
+            "task-arithmetic", branches(tmp_path), None, tmp_path / "out", settings=given, start=tmp_path / "a"
+        )
 
 
 def test_the_inputs_are_never_replaced(tmp_path: Path) -> None:

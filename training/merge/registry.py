@@ -1,0 +1,28 @@
+"""Every merge operator by its name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from training.errors import InputError
+from training.merge.operator import Operator
+from training.merge.operators.linear import Linear
+from training.merge.operators.task_arithmetic import TaskArithmetic
+from training.settings_file import first_problem
+
+OPERATORS: Mapping[str, type[Operator]] = {operator.name: operator for operator in (Linear, TaskArithmetic)}
+
+
+def make_operator(name: str, settings: Mapping[str, Any]) -> Operator:
+    """The operator ``name`` with its settings.
+
+    Raises:
+        InputError: there is no such operator, or it has no such setting.
+    """
+    if name not in OPERATORS:
+        raise InputError(f"there is no merge operator {name!r}; choose one of {', '.join(OPERATORS)}")
+    try:
+        return OPERATORS[name].model_validate(dict(settings))
+    except ValidationError as error:
+        raise InputError(f"merge operator {name}: {first_problem(error, name)}") from None
