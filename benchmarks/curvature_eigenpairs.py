@@ -29,10 +29,10 @@ from benchmarks.record import record
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.lanczos import largest_eigenpairs
 from diagnostics.curvature.loss_terms import answer_loss_terms
-from diagnostics.curvature.parameters import parameter_subset
 from diagnostics.curvature.reductions import dot, norm
 from training.environment import usable_cores
 from training.memory import peak_memory, reset_peak_memory
+from training.model import choose_trainable
 
 COUNT = 10
 TOLERANCE = 1e-2
@@ -162,7 +162,7 @@ def one(name: str, part: str, folder: Path, tokens: int, max_products: int, thre
     """Run a contender in this process."""
     torch.set_num_threads(threads)
     model, batch = model_and_batch(folder / "mixture", tokens, "float32")
-    parameters = parameter_subset(model, PARAMETERS[part])
+    parameters = choose_trainable(model, PARAMETERS[part])
     terms = answer_loss_terms(model, [batch], "cross-entropy")
     operator = Counted(HessianOperator(parameters, terms, graph_bytes=GRAPH_BYTES))
     reset_peak_memory()

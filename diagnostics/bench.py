@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from diagnostics.checkpoints import Checkpoints
 from diagnostics.cost import Meter
-from diagnostics.network import Network, Point
 from diagnostics.probe import Encoding, Probe
 from diagnostics.resampling import Resamples
 from diagnostics.settings import DiagnosticSettings
 from training.errors import InputError
 from training.mixture import Task
+from training.network import Network, Point
 from training.run_directory import ReportDirectory
 from training.seeds import child_generator
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from diagnostics.bench import Bench
 from diagnostics.curvature.reductions import norm
 from diagnostics.model_parts import KINDS, kind_of, layer_of
-from diagnostics.network import StoredWeights
 from diagnostics.result import Arrays, Result
 from training.errors import InputError
 from training.gradients import parameter_group
+from training.network import StoredWeights
 
 CHUNK = 2**16
 """Entries of each model that are cast to float64 at a time; all models' together stay in the processor's cache."""

@@ -8,7 +8,6 @@ import torch
 from diagnostics import alignment, connectivity, displacement, flatness, gain_check, landscape, losses
 from diagnostics.bench import Bench
 from diagnostics.cost import Meter
-from diagnostics.network import Network
 from diagnostics.probe import Encoding, Probe
 from diagnostics.result import Result, load_result, save_result
 from diagnostics.settings import DiagnosticSettings
@@ -17,6 +16,7 @@ from training.environment import usable_cores
 from training.errors import InputError
 from training.loss import pack_if_possible
 from training.model import context_length, load_config, load_tokenizer
+from training.network import Network
 from training.progress import Progress
 from training.run_directory import ReportDirectory, content_hash, folder_hash
 

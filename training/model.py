@@ -189,8 +189,17 @@ def context_length(config: PreTrainedConfig, limit: int | None) -> int:
     return min(length for length in (context, limit, 2**31) if length is not None)
 
 
-def choose_trainable(model: PreTrainedModel, patterns: Sequence[str]) -> dict[str, Parameter]:
+def choose_trainable(
+    model: PreTrainedModel, patterns: Sequence[str], setting: str = "start.trainable"
+) -> dict[str, Parameter]:
     """Freeze everything but the parameters whose names match a pattern, and return those by name.
+
+    Nothing below the lowest of them then enters a graph, which makes gradients and curvature of a last block cheap.
+
+    Args:
+        model: whose parameters.
+        patterns: shell-style.
+        setting: what errors call the patterns.
 
     Raises:
         InputError: a pattern matches nothing.
@@ -198,9 +207,7 @@ def choose_trainable(model: PreTrainedModel, patterns: Sequence[str]) -> dict[st
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         if not fnmatch.filter(parameters, pattern):
-            raise InputError(
-                f"start.trainable: {pattern!r} matches no parameter; names look like {next(iter(parameters))!r}"
-            )
+            raise InputError(f"{setting}: {pattern!r} matches no parameter; names look like {next(iter(parameters))!r}")
     for name, parameter in parameters.items():
         parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
     return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}

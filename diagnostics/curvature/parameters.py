@@ -1,16 +1,10 @@
-"""A model's parameters as one vector and back, whole or only those whose names match a pattern."""
+"""A model's parameters as one vector and back."""
 
-import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from transformers import PreTrainedModel
-
-from training.errors import InputError
-from training.model import choose_trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +78,3 @@ class VectorLayout:
             )
         pieces = vector.split([shape.numel() for shape in self.shapes.values()])
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
-
-
-def parameter_subset(model: PreTrainedModel, patterns: Sequence[str]) -> dict[str, Parameter]:
-    """The parameters whose names match one of the shell-style ``patterns``; all others are frozen.
-
-    Frozen, because then nothing below the lowest chosen layer enters a graph, which is what makes the curvature of a
-    last block cheap.
-
-    Raises:
-        InputError: a pattern matches nothing.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-            raise InputError(f"curvature parameters: {pattern!r} matches none; names look like {names[0]!r}")
-    return choose_trainable(model, patterns)

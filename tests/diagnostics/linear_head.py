@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from diagnostics.bench import Bench
 from diagnostics.checkpoints import Checkpoints
-from diagnostics.network import Network
 from diagnostics.probe import Probe
 from diagnostics.settings import DiagnosticSettings
 from training.batching import Example, micro_batches
+from training.network import Network
 from training.run_directory import ReportDirectory
 
 HEAD = "lm_head.weight"

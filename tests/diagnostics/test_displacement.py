@@ -17,13 +17,13 @@ from torch import Tensor
 from diagnostics.checkpoints import Checkpoints
 from diagnostics.cost import Meter
 from diagnostics.displacement import Displacements, _Sums, measure
-from diagnostics.network import Network
 from diagnostics.report.sections.displacement import section
 from diagnostics.result import load_result, save_result
 from training.embedded_models import write_tiny_llama
 from training.errors import InputError
 from training.gradients import parameter_group
 from training.merge.folders import merge_folders
+from training.network import Network
 from training.run_directory import BranchDirectory, ReportDirectory
 
 EMBEDDING = "model.embed_tokens.weight"

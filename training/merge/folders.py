@@ -123,6 +123,7 @@ def merge_folders(
             start=models[-1] if operator.needs_start else None,
             second_moments=moments,
             pool=pool,
+            opened=opened,
         )
         plan = operator.plan(streams)
         shards = split_into_shards(models[0].values(), max_shard_bytes)

@@ -7,6 +7,7 @@ number of threads, so neither does any result.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -70,6 +71,7 @@ class MergeInputs:
         start: tensors by name; None for operators that do not need it.
         second_moments: per branch; None likewise.
         pool: threads that work on chunks.
+        opened: what is closed when the merge ends; for files that an operator reads besides.
     """
 
     weights: tuple[float, ...]
@@ -77,6 +79,7 @@ class MergeInputs:
     start: Mapping[str, StoredTensor] | None
     second_moments: tuple[SecondMoments, ...] | None
     pool: Executor
+    opened: ExitStack
 
     def models(self, name: str) -> list[StoredTensor]:
         """The tensor ``name`` in every branch, and last in the start if that is read."""

@@ -7,11 +7,14 @@ from pydantic import ValidationError
 
 from training.errors import InputError
 from training.merge.operator import Operator
+from training.merge.operators.drift_corrected import DriftCorrected
 from training.merge.operators.linear import Linear
 from training.merge.operators.task_arithmetic import TaskArithmetic
 from training.settings_file import first_problem
 
-OPERATORS: Mapping[str, type[Operator]] = {operator.name: operator for operator in (Linear, TaskArithmetic)}
+OPERATORS: Mapping[str, type[Operator]] = {
+    operator.name: operator for operator in (Linear, TaskArithmetic, DriftCorrected)
+}
 
 
 def make_operator(name: str, settings: Mapping[str, Any]) -> Operator:

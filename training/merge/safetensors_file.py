@@ -4,10 +4,11 @@ Reading and writing go by position, chunk by chunk, so that no tensor is ever he
 mapped: a file that shrinks under a map kills the process, one that shrinks under a read is an error that can be told.
 """
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -76,6 +77,17 @@ class StoredTensor:
                 return False
             begin, size = begin + mine.size, min(2 * size, MOST_COMPARED)
         return True
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path) -> Iterator[dict[str, StoredTensor]]:
+    """The tensors of a safetensors file, by name, open for reading in the block.
+
+    Raises:
+        InputError: as in :func:`read_tensors`.
+    """
+    with open(path, "rb", buffering=0) as file:
+        yield read_tensors(file)
 
 
 def read_tensors(file: FileIO) -> dict[str, StoredTensor]:

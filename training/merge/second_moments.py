@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import InputError
-from training.merge.safetensors_file import StoredTensor, read_tensors
+from training.merge.safetensors_file import StoredTensor, open_tensors
 from training.run_directory import BranchDirectory
 
 ROWS, COLUMNS = "/rows", "/columns"
@@ -59,8 +59,8 @@ def open_second_moments(model: Path) -> Iterator[SecondMoments]:
         raise InputError(
             f"{path} is missing: the branch did not keep Adam's second moments; train it with an arm that asks for them"
         )
-    with open(path, "rb", buffering=0) as file:
-        yield SecondMoments(read_tensors(file))
+    with open_tensors(path) as tensors:
+        yield SecondMoments(tensors)
 
 
 def _read_all(tensor: StoredTensor) -> NDArray[np.float64]:

@@ -8,12 +8,11 @@ from torch.nn import Parameter
 from diagnostics.curvature.central_difference import DifferenceOperator
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import LossTerm, answer_loss_terms
-from diagnostics.curvature.parameters import parameter_subset
 from diagnostics.curvature.reductions import norm
 from training.batching import Example, micro_batches
 from training.embedded_models import write_tiny_llama
 from training.errors import InputError
-from training.model import load_model
+from training.model import choose_trainable, load_model
 
 EXAMPLES = [Example((1, 2, 3, 9, 8, 7), (False,) * 3 + (True,) * 3, 3), Example((5, 6, 4), (False, False, True), 2)]
 
@@ -29,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("pattern", ["*", "*norm*"])
 def test_the_error_bar_covers_the_error_and_is_not_idle(folder: Path, precision: str, pattern: str) -> None:
     model = load_model(folder, precision, torch.device("cpu"))
-    parameters = parameter_subset(model, [pattern])
+    parameters = choose_trainable(model, [pattern])
     terms = answer_loss_terms(model, micro_batches(EXAMPLES, 1000), "cross-entropy")
     exact = HessianOperator(parameters, terms, graph_bytes=10**9)
     difference = DifferenceOperator(parameters, terms, tolerance=3e-3)

@@ -14,13 +14,12 @@ from torch.nn import Parameter, functional
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import LossTerm, answer_loss_terms
 from diagnostics.curvature.operator import CurvatureOperator
-from diagnostics.curvature.parameters import parameter_subset
 from diagnostics.curvature.reductions import dot, norm
 from training.batching import Example, micro_batches
 from training.embedded_models import write_tiny_llama
 from training.errors import InputError
 from training.loss import answer_losses
-from training.model import load_model
+from training.model import choose_trainable, load_model
 
 AMPLE = 10**9
 seeds = st.integers(0, 2**32 - 1)
@@ -189,7 +188,7 @@ def make_examples() -> list[Example]:
 def test_packed_rows_have_the_hessian_of_whole_rows_whatever_the_micro_batches(folder: Path) -> None:
     model = load_model(folder, "float64", torch.device("cpu"))
     examples = make_examples()
-    parameters = parameter_subset(model, ["model.layers.1.*layernorm.weight"])
+    parameters = choose_trainable(model, ["model.layers.1.*layernorm.weight"])
     vector = torch.linspace(-1, 2, 128, dtype=torch.float64)
     # The oracle differences exact gradients of padded whole rows.
     gradients = []

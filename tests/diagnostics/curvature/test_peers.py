@@ -14,12 +14,11 @@ from transformers import PreTrainedModel
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.lanczos import largest_eigenpairs
 from diagnostics.curvature.loss_terms import answer_loss_terms, twice_differentiable
-from diagnostics.curvature.parameters import parameter_subset
 from diagnostics.curvature.reductions import norm
 from training.batching import Batch, Example, micro_batches
 from training.embedded_models import write_tiny_llama
 from training.loss import answer_losses
-from training.model import load_model
+from training.model import choose_trainable, load_model
 
 with warnings.catch_warnings():
     warnings.simplefilter(
@@ -70,13 +69,13 @@ def batches_of(counts: Sequence[int]) -> list[Batch]:
 
 def ours(model: PreTrainedModel, batches: Sequence[Batch]) -> HessianOperator:
     terms = answer_loss_terms(model, batches, "cross-entropy")
-    return HessianOperator(parameter_subset(model, PARAMETERS), terms, graph_bytes=10**9)
+    return HessianOperator(choose_trainable(model, PARAMETERS), terms, graph_bytes=10**9)
 
 
 def dense(folder: Path, batches: Sequence[Batch]) -> Tensor:
     """The Hessian of the mean over all answer tokens, row by row, of a model that does not pack."""
     model = load_model(folder, "float64", torch.device("cpu"))
-    parameters = tuple(parameter_subset(model, PARAMETERS).values())
+    parameters = tuple(choose_trainable(model, PARAMETERS).values())
     with twice_differentiable():
         loss = torch.cat([answer_losses(model, batch, "cross-entropy")[0] for batch in batches]).mean()
         gradient = torch.cat(torch.autograd.grad(loss, parameters, create_graph=True))
@@ -88,7 +87,7 @@ def test_products_are_theirs_where_all_micro_batches_have_equally_many_answer_to
 ) -> None:
     batches = batches_of(EQUAL)
     product = ours(model, batches).product(vector)
-    parameters = parameter_subset(model, PARAMETERS)
+    parameters = choose_trainable(model, PARAMETERS)
     with twice_differentiable():
         theirs = [
             eigenthings_hessian(model, parameters, batches) @ vector,
@@ -100,7 +99,7 @@ def test_products_are_theirs_where_all_micro_batches_have_equally_many_answer_to
 
 def test_eigenvalues_are_theirs(model: PreTrainedModel) -> None:
     batches = batches_of(EQUAL)
-    parameters = parameter_subset(model, PARAMETERS)
+    parameters = choose_trainable(model, PARAMETERS)
     pairs = largest_eigenpairs(ours(model, batches), 4, by="magnitude", tolerance=1e-6, storage=torch.float64)
     assert pairs.converged.all()
     with twice_differentiable():
@@ -117,7 +116,7 @@ def test_their_mean_over_micro_batches_is_another_loss_where_counts_differ(
     batches = batches_of(UNEQUAL)
     true = dense(folder, batches) @ vector
     assert norm(ours(model, batches).product(vector) - true) < ROUNDING * norm(true)
-    parameters = parameter_subset(model, PARAMETERS)
+    parameters = choose_trainable(model, PARAMETERS)
     with twice_differentiable():
         by_rows = curvlinops_hessian(model, parameters, batches) @ vector
         equally = eigenthings_hessian(model, parameters, batches) @ vector

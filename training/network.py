@@ -11,9 +11,8 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import Parameter
 
-from diagnostics.curvature.parameters import parameter_subset
 from training.errors import InputError
-from training.model import load_model
+from training.model import choose_trainable, load_model
 
 Point = Mapping[str, float]
 """A combination of checkpoints: coefficients by name, with sum one."""
@@ -129,7 +128,7 @@ class Network:
             InputError: a pattern matches nothing.
         """
         try:
-            yield parameter_subset(self.model, patterns)
+            yield choose_trainable(self.model, patterns, "differentiated parameters")
         finally:
             self.model.requires_grad_(False)
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import diagnostics.network
-from diagnostics.network import Network, StoredWeights
+import training.network
 from tests.diagnostics.linear_head import HEAD, stored, write_model, write_start
 from training.errors import InputError
+from training.network import Network, StoredWeights
 
 NAMES = ("start", "one", "two", "three")
 
@@ -69,7 +69,7 @@ def test_a_point_is_the_weighted_sum_of_its_checkpoints_rounded_about_once(
     epsilon: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(diagnostics.network, "CHUNK", chunk)
+    monkeypatch.setattr(training.network, "CHUNK", chunk)
     with opened(folders, precision) as network:
         network.move_to(point)
         for key, expected in brute_force(folders, point).items():

@@ -1,0 +1,137 @@
+r"""What takes a merge back towards joint training: the drift between branches, measured in one more round of gradients.
+
+Branches that descend alone for $\tau$ steps and are averaged end apart from joint descent by
+$\tfrac12\eta^2\tau(\tau-1)\,\mathrm{Cov}_k(H_k, g_k)$ to leading order (theorem C of ``merit_theory.merged_loss``), and
+$\sum_k p_k\,[g_k(\theta_k) - g_k(\bar\theta)]$ is $-\eta\tau$ times the same covariance. So the mean plus
+
+$$c = \tfrac12 \tfrac{\tau-1}{\tau} \Big(\sum_t \eta_t\Big) \sum_k p_k P_k\,[g_k(\theta_k) - g_k(\bar\theta)]$$
+
+has an error of higher order. Under gradient descent P is one. Under Adam it is what each branch divided its steps by at
+the end, $1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which nothing is proved.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.batching import Batch, Example, micro_batches
+from training.branch_examples import branch_examples
+from training.branch_spec import BranchSpec, load_spec
+from training.config import StartSettings
+from training.errors import InputError
+from training.interruption import Interrupted
+from training.loss import answer_losses, pack_if_possible
+from training.merge.second_moments import SecondMoments, open_second_moments
+from training.model import autocast, context_length, load_tokenizer
+from training.network import Network, Point
+from training.optimisation import learning_rate
+from training.run_directory import BranchDirectory, RunDirectory, replacing
+
+
+def measure_drift(
+    root: Path,
+    name: str,
+    branches: Sequence[str],
+    weights: Sequence[float],
+    key: str,
+    start: StartSettings,
+    device: str,
+    report: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Measure the correction of the branches' weighted mean and write ``drifts/NAME.safetensors`` of the run ``root``.
+
+    Each branch's training rows are seen twice, at the branch's end and at the mean. Nothing happens where the file
+    stands under the same ``key``. Besides the network, one tensor per trained parameter is held.
+
+    Raises:
+        InputError: branches whose files changed, or a gradient that is not finite.
+        Interrupted: ``stopping`` said so.
+    """
+    run = RunDirectory(root)
+    path = run.drift(name)
+    if stored_drift_key(path) == key:
+        return
+    folders = {hashed: BranchDirectory(run.branch(hashed)) for hashed in branches}
+    specs = {hashed: load_spec(folder.spec) for hashed, folder in folders.items()}
+    mean = dict(zip(branches, weights, strict=True))
+    models = {hashed: folder.model for hashed, folder in folders.items()}
+    correction: dict[str, Tensor] = {}
+    with Network(models, start.precision, torch.device(device)) as network, ExitStack() as opened:
+        tokenizer = load_tokenizer(run.start)
+        limit = context_length(network.model.config, start.max_length)
+        pack_if_possible(network.model)
+        with network.differentiated(start.trainable) as parameters:
+            for hashed, spec in specs.items():
+                moments = None
+                if spec.settings.optimizer == "adamw":
+                    moments = opened.enter_context(open_second_moments(models[hashed]))
+                parts = branch_examples(spec, run.mixture, tokenizer, limit)
+                examples = [example for part in parts.values() for example in part]
+                batches = micro_batches(examples, spec.settings.micro_batch_tokens)
+                points: tuple[tuple[Point, float], ...] = (({hashed: 1.0}, 1.0), (mean, -1.0))
+                for point, sign in points:
+                    network.move_to(point)
+                    _gradient(network, batches, examples, start, report, stopping)
+                    factor = sign * mean[hashed] * half_travel(spec)
+                    for parameter, value in parameters.items():
+                        if value.grad is None:
+                            continue
+                        added = factor * value.grad
+                        if moments is not None:
+                            added *= _preconditioner(spec, moments, parameter, value)
+                        correction[parameter] = correction[parameter] + added if parameter in correction else added
+    for parameter, value in correction.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"the drift of {parameter!r} in arm {name} is not finite; lower branch.learning_rate")
+    with replacing(path) as temporary:
+        contents = {parameter: value.cpu().contiguous() for parameter, value in correction.items()}
+        save_file(contents, temporary, {"key": key})
+
+
+def stored_drift_key(path: Path) -> str | None:
+    """The key that a drift was stored under; None where there is none."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("key")
+    except (OSError, SafetensorError):
+        return None
+
+
+def half_travel(spec: BranchSpec) -> float:
+    """Half the sum of the learning rates of all steps, less a step's part: ½ (τ-1)/τ Σ η_t."""
+    rates = [learning_rate(spec.settings, step, spec.steps) for step in range(spec.steps)]
+    return 0.5 * (spec.steps - 1) / spec.steps * float(np.sum(rates))
+
+
+def _gradient(
+    network: Network,
+    batches: Iterable[Batch],
+    examples: Sequence[Example],
+    start: StartSettings,
+    report: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Leave the gradient of the mean answer loss in the network's parameters."""
+    network.model.zero_grad(set_to_none=True)
+    answer_tokens = sum(example.answer_tokens for example in examples)
+    for batch in batches:
+        if stopping():
+            raise Interrupted("the drift pass was stopped")
+        with autocast(start.precision, network.model.device):
+            losses, _ = answer_losses(network.model, batch, start.objective)
+        (losses.sum() / answer_tokens).backward()
+        report(int(batch.lengths.sum()))
+
+
+def _preconditioner(spec: BranchSpec, moments: SecondMoments, name: str, parameter: Tensor) -> Tensor:
+    values = np.empty(parameter.numel(), np.float64 if parameter.dtype == torch.float64 else np.float32)
+    moments.read(name, 0, values)
+    unbiased = torch.from_numpy(values).view(parameter.shape) / (1 - spec.settings.beta2**spec.steps)
+    return (1 / (unbiased.sqrt() + spec.settings.epsilon)).to(parameter.device)
