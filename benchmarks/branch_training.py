@@ -25,8 +25,9 @@ from benchmarks.record import record
 from benchmarks.tasks import branch_of_demo_tasks
 from training.batching import Example, encode
 from training.branch import train_branch
-from training.branch_spec import load_spec, step_indices
+from training.branch_spec import load_spec
 from training.config import BranchSettings
+from training.data_order import step_indices
 from training.embedded_models import embedded_model
 from training.memory import peak_memory, reset_peak_memory
 from training.mixture import Mixture
@@ -75,7 +76,7 @@ def ours(folder: Path, number: int = 0) -> dict[str, Any]:
 def in_order(folder: Path, rows: Sequence[Any]) -> list[Any]:
     """Rows of the mixture in the order in which our branch takes them."""
     spec = load_spec(folder / "spec.json")
-    return [rows[index] for step in range(spec.steps) for index in step_indices(spec, step, len(rows))]
+    return [rows[index] for step in range(spec.steps) for index in step_indices(spec, step, [len(rows)])]
 
 
 def conversations(folder: Path) -> list[Row]:

@@ -26,8 +26,9 @@ from benchmarks.record import record
 from benchmarks.tasks import branch_of_demo_tasks
 from training.batching import encode, micro_batches
 from training.branch import train_branch
-from training.branch_spec import load_spec, step_indices
+from training.branch_spec import load_spec
 from training.config import BranchSettings
+from training.data_order import step_indices
 from training.embedded_models import embedded_model
 from training.loss import answer_losses, pack_if_possible
 from training.mixture import Mixture
@@ -100,7 +101,7 @@ def flops_per_step(spec_path: Path, device: torch.device) -> float:
     tokenizer = load_tokenizer(start)
     tasks = Mixture.load(Path(spec.mixture_path)).tasks
     examples = [example for task in tasks for example in encode(task.rows("train"), tokenizer, 8192, task.name)]
-    chosen = [examples[index] for index in step_indices(spec, SKIPPED, len(examples))]
+    chosen = [examples[index] for index in step_indices(spec, SKIPPED, [len(examples)])]
     with FlopCounterMode(display=False) as counter:
         for batch in micro_batches(chosen, spec.settings.micro_batch_tokens):
             with autocast(spec.precision, device):

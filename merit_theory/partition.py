@@ -1,8 +1,8 @@
 """Partitions of tasks into groups, one branch each: by recursive cuts along principal axes, at random, or all of them.
 
 The rule of the paper (Algorithm 1): level l splits every group along coordinate l of one global PCA, at the median
-weighed by training samples, so r axes give 2^r groups. What the paper leaves open is named here: centring, weights of
-the cut, and whether the split is refined afterwards. No rule ever leaves a group empty.
+weighed by training samples, so r axes give 2^r groups. What the paper leaves open is named here: centring, and weights
+of the cut. Swaps improve a partition of any rule on a matrix of their own. No rule ever leaves a group empty.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from merit_theory.conflict import Centre, as_symmetric, principal_axes
 
 Cut = Literal["sign", "count", "samples", "tokens"]
-Refine = Literal["none", "swap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,6 @@ def pca_partition(
     centre: Centre,
     cut: Cut,
     weights: ArrayLike | None = None,
-    refine: Refine = "none",
 ) -> Partition:
     """Partition into 2^depth groups by recursive cuts along the principal axes of a matrix between tasks.
 
@@ -147,7 +145,6 @@ def pca_partition(
         centre: centring before the axes are found.
         cut: where each group is cut, see `cut_in_two`.
         weights: positive float [n_tasks], training samples or tokens of every task for the cuts of that name.
-        refine: ``swap`` lets `swap_refined` improve the result; it keeps the sizes of the groups and not their weights.
 
     Returns:
         Groups ordered by their sides, low before high, the first axis first.
@@ -161,8 +158,6 @@ def pca_partition(
         raise ValueError(f"depth is {depth}; a partition needs at least one cut")
     if n_tasks < 2**depth:
         raise ValueError(f"{n_tasks} tasks cannot fill the 2^{depth} = {2**depth} groups of depth {depth}")
-    if refine not in get_args(Refine):
-        raise ValueError(f"refine is {refine!r}; expected one of {', '.join(get_args(Refine))}")
     coordinates = principal_axes(matrix, depth, centre=centre).coordinates
     shares = _cut_weights(cut, weights, n_tasks)
     groups = [np.arange(n_tasks)]
@@ -173,8 +168,7 @@ def pca_partition(
             for group in groups
             for side in cut_in_two(coordinates[group, level], cut=cut, weights=shares[group], at_least=at_least)
         ]
-    partition = Partition(tuple(tuple(group.tolist()) for group in groups))
-    return swap_refined(partition, matrix) if refine == "swap" else partition
+    return Partition(tuple(tuple(group.tolist()) for group in groups))
 
 
 def _cut_weights(cut: Cut, weights: ArrayLike | None, n_tasks: int) -> NDArray[np.float64]:
@@ -225,12 +219,14 @@ def between_group_objective(partition: Partition, matrix: ArrayLike) -> float:
 def swap_refined(partition: Partition, matrix: ArrayLike) -> Partition:
     """Exchange pairs of tasks between groups, the best pair each time, until no exchange raises the objective.
 
-    Sizes of the groups stay; the objective is `between_group_objective`, whose optimum needs no centring. Improvements
-    within rounding do not count, so the search ends.
+    Sizes of the groups stay, their weights in samples or tokens need not; the objective is `between_group_objective`,
+    whose optimum needs no centring. Improvements within rounding do not count, so the search ends.
 
     Args:
-        partition: where to start.
-        matrix: float [n_tasks, n_tasks], symmetric.
+        partition: where to start, whatever matrix it was found on.
+        matrix: float [n_tasks, n_tasks], symmetric: the matrix whose objective the swaps raise. For the gain of a split
+            it is the Gram matrix; swaps on the cosine matrix do not close the gap to the best split, which is due to
+            the matrix and not to the median.
 
     Returns:
         A partition that no single exchange improves, tasks ascending in each group.

@@ -1,7 +1,7 @@
 """Stability of a partition: what resampling the micro-batches, or another centring, would have done to it.
 
 Splits of noisy gradients are fragile: tasks near a cut change sides when the examples do. A partition is reported
-together with how often each of its tasks flips.
+together with how often each of its tasks flips. All rules are put to the same draws.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from merit_theory.conflict import Centre, check_micro_batches
-from merit_theory.partition import Cut, Partition, Refine, pca_partition
+from merit_theory.partition import Partition
 
 COLUMN_BLOCK = 4096
 
@@ -24,49 +24,60 @@ class SplitStability:
     """How a partition fares under the bootstrap.
 
     Attributes:
-        reference: the partition of all micro-batches.
         flip_probability: float64 [n_tasks], share of draws in which a task is outside its group of the reference.
         same_partition: share of draws that give the reference again, up to the order of groups.
         mean_adjusted_rand: mean adjusted Rand index between the draws and the reference; 0 is chance, 1 is equal.
-        draws: number of bootstrap draws.
     """
 
-    reference: Partition
     flip_probability: NDArray[np.float64]
     same_partition: float
     mean_adjusted_rand: float
-    draws: int
 
 
-def split_stability(
-    sums: Sequence[NDArray[np.floating]],
-    counts: Sequence[ArrayLike],
-    partition_of: Callable[[NDArray[np.float64]], Partition],
-    *,
-    draws: int,
-    rng: np.random.Generator,
-) -> SplitStability:
-    """Bootstrap of a partition: micro-batches are drawn anew with replacement within each task.
+def split_stability(reference: Partition, resampled: Sequence[Partition]) -> SplitStability:
+    """How often resampled data give a partition again.
+
+    Args:
+        reference: the partition of the data as they are.
+        resampled: what the same rule gives for each draw of the bootstrap, see `resampled_grams`; at least one.
+
+    Returns:
+        The stability of the reference.
+
+    >>> draws = [Partition(((0, 1), (2,))), Partition(((0,), (1, 2)))]
+    >>> split_stability(Partition(((2,), (0, 1))), draws).flip_probability.tolist()
+    [0.0, 0.5, 0.0]
+    """
+    if not resampled:
+        raise ValueError("no resampled partition to compare with; the bootstrap needs at least one draw")
+    return SplitStability(
+        np.mean([flipped(reference, other) for other in resampled], axis=0),
+        sum(reference.matches(other) for other in resampled) / len(resampled),
+        sum(adjusted_rand_index(reference, other) for other in resampled) / len(resampled),
+    )
+
+
+def resampled_grams(
+    sums: Sequence[NDArray[np.floating]], counts: Sequence[ArrayLike], *, draws: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Gram matrices of the bootstrap: micro-batches are drawn anew with replacement within each task.
 
     Inner products of micro-batches are computed once; a draw weighs them by how often each micro-batch was drawn. Time
-    O((Σm)² (k + draws)), memory 8 (Σm)² bytes and one block of columns in float64.
+    O((Σm)² (k + draws)), memory 8 (Σm)² bytes, one block of columns in float64 and the result.
 
     Args:
         sums: per task float [m, k], gradient sketch sums of the micro-batches.
         counts: per task [m], answer tokens of the micro-batches, positive.
-        partition_of: the rule under test, from the Gram matrix [n_tasks, n_tasks] of mean gradients per answer token to
-            a partition, for example ``lambda gram: pca_partition(cosine_from_gram(gram), 1, ...)``.
         draws: number of bootstrap draws.
         rng: the only source of randomness.
 
     Returns:
-        The partition of all micro-batches and its stability.
+        float64 [draws, n_tasks, n_tasks], inner products of mean gradients per answer token.
 
-    >>> sums = [np.array([[1.0, 0.0], [1.0, 0.1]]), np.array([[0.0, 1.0], [0.1, 1.0]])]
-    >>> both_apart = lambda gram: Partition(((0,), (1,)))
-    >>> stability = split_stability(sums, [[1, 1], [1, 1]], both_apart, draws=10, rng=np.random.default_rng(0))
-    >>> stability.same_partition, stability.flip_probability.tolist()
-    (1.0, [0.0, 0.0])
+    >>> sums = [np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 2.0], [2.0, 0.0]])]
+    >>> grams = resampled_grams(sums, [[1, 1], [1, 1]], draws=50, rng=np.random.default_rng(0))
+    >>> np.unique(grams[:, 0, 1]).tolist()
+    [0.0, 1.0, 2.0]
     """
     if draws < 1:
         raise ValueError(f"{draws} draws; the bootstrap needs at least one")
@@ -75,24 +86,13 @@ def split_stability(
     products = _microbatch_products(sums)
     tokens = np.concatenate([np.asarray(task_counts, dtype=np.float64) for task_counts in counts])
     starts = np.concatenate([[0], np.cumsum(batches_per_task[:-1])])
-
-    def gram_of(multiplicities: NDArray[np.int64]) -> NDArray[np.float64]:
-        rows = np.add.reduceat(multiplicities[:, None] * products, starts, axis=0)
-        gram = np.add.reduceat(multiplicities[None, :] * rows, starts, axis=1)
-        task_tokens = np.add.reduceat(multiplicities * tokens, starts)
-        return gram / np.outer(task_tokens, task_tokens)
-
-    reference = partition_of(gram_of(np.ones(len(tokens), dtype=np.int64)))
-    flips = np.zeros(reference.n_tasks)
-    same = 0
-    rand = 0.0
-    for _ in range(draws):
-        drawn = [rng.multinomial(size, np.full(size, 1 / size)) for size in batches_per_task]
-        resampled = partition_of(gram_of(np.concatenate(drawn)))
-        flips += flipped(reference, resampled)
-        same += reference.matches(resampled)
-        rand += adjusted_rand_index(reference, resampled)
-    return SplitStability(reference, flips / draws, same / draws, rand / draws, draws)
+    grams = np.empty((draws, len(sums), len(sums)))
+    for draw in grams:
+        drawn = np.concatenate([rng.multinomial(size, np.full(size, 1 / size)) for size in batches_per_task])
+        rows = np.add.reduceat(drawn[:, None] * products, starts, axis=0)
+        task_tokens = np.add.reduceat(drawn * tokens, starts)
+        draw[:] = np.add.reduceat(drawn[None, :] * rows, starts, axis=1) / np.outer(task_tokens, task_tokens)
+    return grams
 
 
 def _microbatch_products(sums: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
@@ -160,29 +160,23 @@ def _overlap(first: Partition, second: Partition) -> NDArray[np.float64]:
     return first.indicators.T @ second.indicators
 
 
-def centring_agreement(
-    matrix: ArrayLike, depth: int, *, cut: Cut, weights: ArrayLike | None = None, refine: Refine = "none"
-) -> dict[tuple[Centre, Centre], float]:
-    """Adjusted Rand index between the PCA partitions under each two of the three centrings.
+def centring_agreement(partition_of: Callable[[Centre], Partition]) -> dict[tuple[Centre, Centre], float]:
+    """Adjusted Rand index between the partitions that a rule gives under each two of the three centrings.
 
     Args:
-        matrix: float [n_tasks, n_tasks], symmetric.
-        depth: levels of the partition, which has 2^depth groups.
-        cut: where groups are cut.
-        weights: positive float [n_tasks], for a cut by samples or tokens.
-        refine: refinement of each partition.
+        partition_of: the rule under test, from a centring to a partition, for example
+            ``lambda centre: pca_partition(cosine, 1, centre=centre, ...)``.
 
     Returns:
         One index for every pair of centrings.
 
-    >>> agreement = centring_agreement([[2.0, -2.0], [-2.0, 2.0]], 1, cut="count")
+    >>> from merit_theory.partition import pca_partition
+    >>> opposite = [[2.0, -2.0], [-2.0, 2.0]]
+    >>> agreement = centring_agreement(lambda centre: pca_partition(opposite, 1, centre=centre, cut="count"))
     >>> agreement["none", "double"]
     1.0
     """
-    partitions = {
-        centre: pca_partition(matrix, depth, centre=centre, cut=cut, weights=weights, refine=refine)
-        for centre in get_args(Centre)
-    }
+    partitions = {centre: partition_of(centre) for centre in get_args(Centre)}
     return {
         (one, other): adjusted_rand_index(partitions[one], partitions[other])
         for one, other in combinations(partitions, 2)

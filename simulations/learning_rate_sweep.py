@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from merit_theory.conflict import cosine_from_gram
 from merit_theory.hessian import DiagonalHessian
 from merit_theory.linear_quadratic import LinearQuadraticModel
-from merit_theory.partition import Partition, pca_partition, random_partition
+from merit_theory.partition import Partition, pca_partition, random_partition, swap_refined
 from merit_theory.quick_jit import quick_jit
 from merit_theory.sgd_law import expected_merged_loss, one_pass_factor
 from simulations.intervals import Interval, mean_interval, share_interval
@@ -312,7 +312,7 @@ def _draw(config: Config, curvatures: NDArray[np.float64], rng: np.random.Genera
     for level in LEVELS:
         found: dict[str, Partition] = {
             RULES[0]: pca_partition(cosine_from_gram(gram), level, centre="double", cut="count"),
-            RULES[1]: pca_partition(gram, level, centre="double", cut="count", refine="swap"),
+            RULES[1]: swap_refined(pca_partition(gram, level, centre="double", cut="count"), gram),
             RULES[2]: random_partition(config.n_tasks, 2**level, rng),
         }
         groups |= {(rule, 2**level): np.array(partition.groups) for rule, partition in found.items()}

@@ -1,21 +1,58 @@
 """Arms: what is compared. An arm is some branches and a way to merge them; joint training is an arm with one branch.
 
-Branches are named by the hash of their spec, so arms that share a branch train it once.
+An arm's name says both: ``merit-2d+ties@0.8`` is the branches of ``merit-2d``, merged by TIES, at θ⁰ + 0.8 δ. Branches
+are named by the hash of their spec, so arms that share a branch train it once, and an arm that only merges otherwise
+trains nothing.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from training.branch_spec import BranchSpec
-from training.config import BranchSettings, Recipe
-from training.errors import InputError
-from training.mixture import Task
-from training.partitions import PartitionRule
-from training.start import PlacedModel
+from training.merge.operator import Operator
+from training.merge.operators.drift_corrected import DriftCorrected
+from training.merge.operators.linear import Linear
+from training.partition_rules import PartitionRule
 
-FORMS = "base, start, joint, joint-EPOCHS, joint-equal-steps-K, merit-Nd, raw-Nd, random-K[-sSEED], a name in [splits]"
+PAPERS_MERGE = Linear()
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One branch over the whole mixture.
+
+    Attributes:
+        epochs: times the recipe's epochs.
+        batch: times the recipe's batch size; with ``strata`` it is the number of the rule's groups instead.
+        strata: the rule whose groups every batch is stratified over; None for plain shuffling.
+    """
+
+    epochs: float = 1.0
+    batch: int = 1
+    strata: PartitionRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """``count`` branches over all tasks, each with its own share of every task's rows (lo-fi, arXiv 2210.11948)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """``count`` branches over the whole mixture in orders of their own.
+
+    Attributes:
+        count: number of branches.
+        split: each has the ``count``-th part of the recipe's epochs; all together cost what joint training does.
+    """
+
+    count: int
+    split: bool = False
+
+
+Branches = Literal["base", "start"] | Whole | PartitionRule | Shares | Soup
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,129 +61,66 @@ class Arm:
 
     Attributes:
         name: as in the recipe.
-        untrained: ``base`` and ``start`` are models of the run that nothing is trained for.
-        partition: how the tasks are divided; None for arms with one branch over all of them.
-        uniform: merge with equal weights instead of the branches' tokens.
-        epochs: times the recipe's epochs.
-        batch: times the recipe's batch size.
+        branches: what is trained: a branch for each group of a rule, or as its type says. ``base`` and ``start`` are
+            models of the run that nothing is trained for.
+        weights: of the branches: their tokens, equal, or fitted on validation data.
+        operator: the merge operator; the weighted mean of the paper unless the name says another.
+        scale: λ in θ⁰ + λδ, where δ is the displacement of the merged model; None leaves it as it is.
     """
 
     name: str
-    untrained: Literal["base", "start"] | None = None
-    partition: PartitionRule | None = None
-    uniform: bool = False
-    epochs: float = 1.0
-    batch: int = 1
+    branches: Branches
+    weights: Literal["tokens", "uniform", "fitted"] = "tokens"
+    operator: Operator = PAPERS_MERGE
+    scale: float | Literal["fitted"] | None = None
 
+    @property
+    def branches_name(self) -> str:
+        """The name without what says how branches are merged: arms that have it in common share their branches.
 
-def parse_arms(recipe: Recipe) -> list[Arm]:
-    """The arms of a recipe, in its order.
-
-    Raises:
-        InputError: an unknown arm, or a split whose name means another arm already.
-    """
-    for name in recipe.splits:
-        if name.endswith("-uniform") or _is_built_in(name):
-            raise InputError(f"splits.{name}: {name!r} means another arm already; give the split another name")
-    return [parse_arm(name, recipe.splits) for name in recipe.arms]
-
-
-def _is_built_in(name: str) -> bool:
-    try:
-        parse_arm(name, {})
-    except InputError:
-        return False
-    return True
-
-
-def parse_arm(name: str, splits: Mapping[str, object]) -> Arm:
-    """The arm of this name.
-
-    Raises:
-        InputError: no arm has it.
-
-    >>> parse_arm("merit-2d-uniform", {}).partition.depth
-    2
-    """
-    if name in ("base", "start"):
-        return Arm(name, untrained=name)
-    if name == "joint":
-        return Arm(name)
-    if found := re.fullmatch(r"joint-equal-steps-(\d+)", name):
-        return Arm(name, batch=_at_least(2, found[1], name))
-    if found := re.fullmatch(r"joint-(\d+(?:\.\d+)?)", name):
-        if float(found[1]) == 0:
-            raise InputError(f"arm {name!r} would train for no time; give a positive number of epochs")
-        return Arm(name, epochs=float(found[1]))
-    stem = name.removesuffix("-uniform")
-    rule = _rule(stem, splits)
-    if rule is None:
-        raise InputError(f"unknown arm {name!r}; arms are {FORMS}, and those that merge with -uniform appended")
-    return Arm(name, partition=rule, uniform=stem != name)
-
-
-def _rule(name: str, splits: Mapping[str, object]) -> PartitionRule | None:
-    if name in splits:
-        return PartitionRule(name, "given")
-    if found := re.fullmatch(r"(merit|raw)-(\d)d", name):
-        matrix = "cosine" if found[1] == "merit" else "gram"
-        return PartitionRule(name, "pca", matrix=matrix, depth=_at_least(1, found[2], name))
-    if found := re.fullmatch(r"random-(\d+)(?:-s(\d+))?", name):
-        return PartitionRule(name, "random", groups=_at_least(2, found[1], name), index=int(found[2] or 0))
-    return None
-
-
-def _at_least(least: int, digits: str, name: str) -> int:
-    if int(digits) < least:
-        raise InputError(f"arm {name!r}: the number must be at least {least}")
-    return int(digits)
-
-
-@dataclass(frozen=True, slots=True)
-class Specifier:
-    """Makes branch specs for one run."""
-
-    recipe: Recipe
-    tasks: Mapping[str, Task]
-    start: PlacedModel
-    sketch_seed: int
-
-    def branch(self, group: Sequence[str], *, epochs: float, batch: int) -> BranchSpec:
-        """A branch over the tasks of ``group`` in the mixture's order.
-
-        A batch larger than the data is cut to it: full-batch descent then has one step per epoch. ``batch`` > 1 sees as
-        many examples in fewer steps, as many as one of ``batch`` branches of equal size takes.
+        >>> Arm("soup-2+ties@0.8", Soup(2)).branches_name
+        'soup-2'
         """
-        return self._specify(group, "train", self.recipe.branch, epochs=epochs, batch=batch)
+        return re.split("[+@]", self.name)[0].removesuffix("-uniform")
 
-    def primer(self) -> BranchSpec:
-        """The primer: all tasks' primer slices, from the base model."""
-        spec = self._specify(list(self.tasks), "primer", self.recipe.primer_branch(), epochs=1.0, batch=1)
-        return spec.model_copy(update={"start_path": "../../base"})
+    @property
+    def merged_name(self) -> str:
+        """The name without its scale: arms that have it in common scale one merge.
 
-    def _specify(
-        self,
-        group: Sequence[str],
-        split: Literal["train", "primer"],
-        settings: BranchSettings,
-        *,
-        epochs: float,
-        batch: int,
-    ) -> BranchSpec:
-        chosen = [task for name, task in self.tasks.items() if name in group]
-        rows = sum(task.counts[split] for task in chosen)
-        start = self.recipe.start
-        return BranchSpec(
-            tasks={task.name: task.hashes[split] for task in chosen},
-            split=split,
-            start=self.start.sha256,
-            trainable=start.trainable,
-            objective=start.objective,
-            precision=self.start.precision,
-            max_length=start.max_length,
-            seed=self.recipe.seed,
-            examples=max(1, round(epochs * settings.epochs * rows)),
-            settings=settings.model_copy(update={"batch_size": min(settings.batch_size * batch, rows)}),
-            sketch_size=self.recipe.conflicts.sketch_size,
-            sketch_seed=self.sketch_seed,
-        )
+        >>> Arm("soup-2+ties@0.8", Soup(2)).merged_name
+        'soup-2+ties'
+        """
+        return self.name.partition("@")[0]
+
+    @property
+    def untrained(self) -> Literal["base", "start"] | None:
+        """The model of the run that this arm is, if it is one."""
+        return self.branches if isinstance(self.branches, str) else None
+
+    @property
+    def partition(self) -> PartitionRule | None:
+        """The rule whose groups become branches."""
+        return self.branches if isinstance(self.branches, PartitionRule) else None
+
+    @property
+    def rule(self) -> PartitionRule | None:
+        """The rule that divides the tasks before anything is trained: into branches, or into strata of a batch."""
+        return self.branches.strata if isinstance(self.branches, Whole) else self.partition
+
+    @property
+    def weighs_equally(self) -> bool:
+        """Whether the branches' mean is the plain one: so it was asked, or every branch has seen all tasks."""
+        return self.weights == "uniform" or isinstance(self.branches, Shares | Soup)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether weights or a scale are chosen on validation data."""
+        return "fitted" in (self.weights, self.scale)
+
+    def reads_second_moments(self, optimizer: str) -> bool:
+        """Whether its merge reads Adam's second moments of branches that were trained by this optimiser.
+
+        The drift is measured in Adam's metric where there is one, and needs none under gradient descent.
+        """
+        measures_drift = isinstance(self.operator, DriftCorrected) and optimizer == "adamw"
+        return self.operator.needs_second_moments or measures_drift

@@ -1,58 +1,62 @@
-"""From trained branches to the model of an arm: one branch is linked, several are merged."""
+"""From trained branches to the model of an arm: one branch is linked, several are merged, and either may be scaled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from training.arm_merges import Merge
 from training.intact import companions_hash, is_intact_model, read_sealed, write_sealed
+from training.merge.distance import distance
 from training.merge.folders import merge_folders
-from training.merge.weights import token_weights, uniform_weights
 from training.model import place_model
-from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json
+from training.run_directory import RunDirectory, folder_hash
 
 
 def assemble_arm(
     root: Path,
     name: str,
-    branches: Sequence[str],
-    uniform: bool,
+    merge: Merge,
     base_model: str | None,
     device: str,
     report: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> None:
-    """Write ``arms/NAME`` of the run directory ``root`` from the branches of these hashes.
+    """Write ``arms/NAME`` of the run directory ``root``.
 
-    Nothing happens when the arm stands there already, made of the same weights.
+    Nothing happens when the arm stands there already, made of the same weights in the same way.
 
     Raises:
         InputError: branches that cannot be merged.
     """
     run = RunDirectory(root)
-    folders = [BranchDirectory(run.branch(branch)) for branch in branches]
-    done = [read_json(folder.done) for folder in folders]
-    weights = uniform_weights(len(done)) if uniform else token_weights([entry["tokens"] for entry in done])
-    key = content_hash([[entry["sha256"] for entry in done], list(weights), "linear"])
     record, model = run.arm(name) / "arm.json", run.arm(name) / "model"
     standing = read_sealed(record)
-    if standing is not None and standing["key"] == key and is_intact_model(model, standing):
+    if standing is not None and standing["key"] == merge.key and is_intact_model(model, standing):
         return
-    if len(folders) == 1:
-        place_model(folders[0].model, model)
-        sha256 = done[0]["sha256"]
+    is_one = len(merge.models) == 1 and merge.operator.name == "linear"
+    if is_one:
+        place_model(merge.models[0], model)
     else:
-        tasks = [entry["tasks"] for entry in done]
-        context = {"base_model": base_model, "tasks": tasks, "arm": name}
-        sha256 = merge_folders(
-            "linear", [folder.model for folder in folders], weights, model, provenance=context
-        ).sha256
+        merge_folders(
+            merge.operator.name,
+            merge.models,
+            merge.weights,
+            model,
+            settings=merge.operator.model_dump(),
+            start=run.start if merge.operator.needs_start else None,
+            provenance={"base_model": base_model, "tasks": merge.tasks, "arm": name},
+        )
     write_sealed(
         record,
         {
-            "key": key,
-            "branches": list(branches),
-            "weights": list(weights),
-            "operator": "linear" if len(folders) > 1 else None,
-            "sha256": sha256,
+            "key": merge.key,
+            "branches": list(merge.branches),
+            "weights": list(merge.average),
+            "operator": None if is_one else merge.operator.name,
+            "settings": merge.operator.model_dump(mode="json"),
+            "coefficients": None if merge.weights is None else list(merge.weights),
+            "scale": merge.scale,
+            "displacement": distance(model, run.start),
+            "sha256": folder_hash(model),
             "companions_sha256": companions_hash(model),
         },
     )

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.batching import Example, encode, micro_batches
-from training.branch_spec import BranchSpec, load_spec, step_indices
+from training.batching import micro_batches
+from training.branch_examples import branch_examples
+from training.branch_spec import BranchSpec, load_spec
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.data_order import step_indices
 from training.displacement import Displacement
 from training.errors import InputError
 from training.finished_branch import finished_branch
@@ -23,7 +25,6 @@ from training.interruption import Interrupted
 from training.loss import answer_losses, pack_if_possible
 from training.memory import peak_memory, reset_peak_memory
 from training.metrics import append_line, keep_lines
-from training.mixture import Mixture
 from training.model import (
     autocast,
     checkpoint_activations,
@@ -35,7 +36,8 @@ from training.model import (
     save_model,
 )
 from training.optimisation import clip_gradients, learning_rate, make_optimizer
-from training.run_directory import BranchDirectory, folder_hash, write_json
+from training.run_directory import BranchDirectory, file_hash, folder_hash, write_json
+from training.second_moments import save_second_moments
 
 
 def train_branch(
@@ -52,12 +54,18 @@ def train_branch(
     every step.
 
     Raises:
-        InputError: files that are not the spec's, data that does not fit, or a loss or gradient that is not finite.
+        InputError: files that are not the spec's, data that does not fit, second moments wanted of an optimiser that
+            has none, or a loss or gradient that is not finite.
         Interrupted: ``stopping`` said so; a checkpoint was written.
     """
     spec = load_spec(spec_path)
+    if spec.second_moments != "none" and spec.settings.optimizer != "adamw":
+        raise InputError(
+            f"{spec_path} asks for Adam's second moments and has optimizer {spec.settings.optimizer!r}; train with "
+            "'adamw', or set second_moments to 'none' there"
+        )
     paths = BranchDirectory(out)
-    done = finished_branch(paths, spec.hash)
+    done = finished_branch(paths, spec.hash, spec.second_moments)
     if done is not None:
         return done
     if not paths.spec.exists() or paths.spec.resolve() != spec_path.resolve():
@@ -85,26 +93,15 @@ class _Training:
             compile_layers(self.model)
         self.trainable = choose_trainable(self.model, spec.trainable)
         self.optimizer = make_optimizer(spec.settings, self.trainable.values())
-        self.examples, self.tasks_of_examples = self._encode((spec_folder / spec.mixture_path).resolve())
+        limit = context_length(self.model.config, spec.max_length)
+        mixture = (spec_folder / spec.mixture_path).resolve()
+        parts = branch_examples(spec, mixture, load_tokenizer(self.start), limit)
+        self.examples = [example for part in parts.values() for example in part]
+        self.tasks_of_examples = [task for task, part in parts.items() for _ in part]
+        self.rows = [len(part) for part in parts.values()]
         self.displacement = Displacement(self.start, spec.precision, self.trainable, spec.sketch_size, spec.sketch_seed)
         self.step = self.tokens = self.clipped = 0
         self.seconds = 0.0
-
-    def _encode(self, folder: Path) -> tuple[list[Example], list[str]]:
-        mixture = Mixture.load(folder)
-        tokenizer = load_tokenizer(self.start)
-        limit = context_length(self.model.config, self.spec.max_length)
-        examples: list[Example] = []
-        owners: list[str] = []
-        for name, expected in self.spec.tasks.items():
-            task = mixture.task(name)
-            if task.hashes.get(self.spec.split) != expected:
-                raise InputError(
-                    f"task {name!r} in {folder} is not the one this branch was specified for; copy that mixture"
-                )
-            examples += encode(task.rows(self.spec.split), tokenizer, limit, name)
-            owners += [name] * (len(examples) - len(owners))
-        return examples, owners
 
     def resume(self, report: Callable[[int], None]) -> None:
         found = load_checkpoint(self.paths.checkpoint, self.spec.hash, self.trainable, self.optimizer)
@@ -140,7 +137,7 @@ class _Training:
         """One optimiser step; returns its tokens."""
         began = time.monotonic()
         settings = self.spec.settings
-        indices = step_indices(self.spec, self.step, len(self.examples))
+        indices = step_indices(self.spec, self.step, self.rows)
         chosen = [self.examples[index] for index in indices]
         answer_tokens = sum(example.answer_tokens for example in chosen)
         self.optimizer.zero_grad()
@@ -198,7 +195,7 @@ class _Training:
             )
         save_model(self.model, self.start, self.paths.model)
         self.displacement.save(self.paths.displacement)
-        done = {
+        done: dict[str, Any] = {
             "spec": self.spec.hash,
             **model_hashes(self.paths.model),
             "tasks": list(self.spec.tasks),
@@ -212,6 +209,11 @@ class _Training:
             "packed": self.packed,
             "device": str(self.model.device),
         }
+        self.paths.second_moments.unlink(missing_ok=True)
+        if self.spec.second_moments != "none":
+            save_second_moments(self.paths.second_moments, self.spec.second_moments, self.trainable, self.optimizer)
+            kept = {"form": self.spec.second_moments, "sha256": file_hash(self.paths.second_moments)}
+            done["second_moments"] = kept
         write_sealed(self.paths.done, done)
         self.paths.checkpoint.unlink(missing_ok=True)
         return done

@@ -1,27 +1,35 @@
-"""What a branch is: a spec that decides its weights, and the order of its data."""
+"""What a branch is: a spec that decides its weights."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from training.config import BranchSettings, Precision
 from training.errors import InputError
 from training.run_directory import content_hash, read_json
-from training.seeds import child_generator
 from training.settings_file import Settings
 
 TOKENS_PER_ROW = 64
 """A guess that sizes progress bars and orders jobs before anything is tokenised; nothing else depends on it."""
 
-WHERE_NOT_WHAT = {"start_path", "mixture_path"}
+WHERE_NOT_WHAT = {"start_path", "mixture_path", "second_moments"}
+HOW_IT_IS_KEPT = {"checkpoint_seconds", "second_moments"}
+ADDED_LATER = ("strata", "share")
+KeptMoments = Literal["none", "full", "rank-1"]
+"""Whether a branch leaves Adam's second moments, and whether whole or as row and column sums."""
 
 
 class BranchSpec(Settings):
-    """Everything that decides a branch's weights, and where its files are relative to the spec's own folder."""
+    """Everything that decides a branch's weights, and where its files are relative to the spec's own folder.
+
+    Attributes:
+        examples: that the branch sees in all, over its epochs.
+        strata: groups of its tasks; every batch holds about as many examples of a group as befit the group's size. None
+            at all: the examples are shuffled whatever their tasks.
+        share: (index, of) where the branch sees the index-th, from 0, of so many equal shares of every task's rows.
+        second_moments: what it leaves of Adam's.
+    """
 
     tasks: dict[str, str]
     split: Literal["train", "primer"]
@@ -35,14 +43,22 @@ class BranchSpec(Settings):
     settings: BranchSettings
     sketch_size: int
     sketch_seed: int
+    strata: tuple[tuple[str, ...], ...] = ()
+    share: tuple[int, int] | None = None
+    second_moments: KeptMoments = "none"
     start_path: str = "../../start"
     mixture_path: str = "../../mixture"
 
     @property
     def hash(self) -> str:
-        """Name of the branch: SHA-256 (12 hex digits) of what is trained, not of where or how often it is saved."""
-        content = self.model_dump(exclude=WHERE_NOT_WHAT)
-        del content["settings"]["checkpoint_seconds"]
+        """Name of the branch: SHA-256 (12 hex digits) of what is trained, not of where, how often or what is saved.
+
+        Fields that specs did not always have count only where they say something: branches of earlier runs keep their
+        names.
+        """
+        content = self.model_dump(exclude=WHERE_NOT_WHAT | {"settings"})
+        content = {field: value for field, value in content.items() if value or field not in ADDED_LATER}
+        content["settings"] = self.settings.model_dump(exclude=HOW_IT_IS_KEPT)
         content["tasks"] = list(content["tasks"].items())  # their order is the order of the examples
         return content_hash(content)[:12]
 
@@ -67,19 +83,3 @@ def load_spec(path: Path) -> BranchSpec:
         return BranchSpec.model_validate(read_json(path))
     except ValidationError as error:
         raise InputError(f"{path} is not a branch spec: {str(error).splitlines()[0]}") from None
-
-
-def step_indices(spec: BranchSpec, step: int, examples: int) -> list[int]:
-    """Indices of the examples of a step: a pure function of seed, epoch and position.
-
-    The epochs' permutations follow one another without a break, so every step but the last has the full batch.
-    """
-    first = step * spec.settings.batch_size
-    positions = range(first, min(first + spec.settings.batch_size, spec.examples))
-    orders = {epoch: _epoch_order(spec.seed, epoch, examples) for epoch in {place // examples for place in positions}}
-    return [int(orders[place // examples][place % examples]) for place in positions]
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    return child_generator(seed, "order", epoch).permutation(examples)

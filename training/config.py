@@ -97,13 +97,17 @@ def _spelled_out(value: Any) -> Any:
 
 
 class MixtureSettings(Settings):
-    """Which tasks, and how many items of each go to which split; no question is in two splits."""
+    """Which tasks, and how many items of each go to which split; no question is in two splits.
+
+    ``validation`` items are what merges are fitted on; nothing is trained on them and nothing is reported on them.
+    """
 
     tasks: list[TaskSource] = Field(min_length=1)
     outside: list[TaskSource] = []
     train: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     primer: int = Field(default=0, ge=0)
     calibration: int = Field(default=32, ge=2)
+    validation: int = Field(default=0, ge=0)
     test: int = Field(default=32, ge=1)
 
     @field_validator("tasks", "outside", mode="before")
@@ -136,7 +140,8 @@ class BranchSettings(Settings):
 
     ``packing`` puts what rows share from the start through the model once, where the architecture allows it; off, rows
     are padded. ``compile`` lets torch.compile fuse every layer, which pays where training lasts longer than the minute
-    it takes. Either way the trajectory is the same but for rounding.
+    it takes. Either way the trajectory is the same but for rounding. ``second_moments`` is the form in which branches
+    keep Adam's for the arms that read them: whole, or the row and column sums of every matrix.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -158,6 +163,7 @@ class BranchSettings(Settings):
     gradient_checkpointing: bool = False
     displacement_every: int = Field(default=10, ge=1)
     checkpoint_seconds: float = Field(default=120.0, ge=0)
+    second_moments: Literal["full", "rank-1"] = "full"
 
     @field_validator("clip_norm", mode="before")
     @classmethod
@@ -184,21 +190,30 @@ class ConflictSettings(Settings):
 
 
 class PartitionSettings(Settings):
-    """The convention of MERIT splits; the matrix follows from the arm (``merit``: cosine, ``raw``: Gram)."""
+    """The convention of splits along axes; the matrix and swaps follow from the arm's name.
+
+    ``cut`` balances random groups too. ``resamples`` counts draws of the bootstrap for every rule that looks at
+    gradients.
+    """
 
     centre: Literal["none", "rows", "double"] = "double"
     cut: Literal["sign", "count", "samples", "tokens"] = "samples"
-    refine: Literal["none", "swap"] = "none"
     resamples: int = Field(default=200, ge=2)
 
 
 class EvaluationSettings(Settings):
-    """What is measured on every model; ``generate`` counts test items per task that are also answered by generation."""
+    """What is measured on every model; ``generate`` counts test items per task that are also answered by generation.
+
+    ``retention`` counts general prompts on which every arm is compared with the base model's own answers, none by
+    default; an answer to them is cut after ``retention_tokens``.
+    """
 
     generate: int = Field(default=16, ge=0)
     branches: bool = True
     batch_tokens: int = Field(default=2048, ge=1)
     bootstrap: int = Field(default=2000, ge=100)
+    retention: int = Field(default=0, ge=0, le=32)
+    retention_tokens: int = Field(default=128, ge=1)
 
 
 class ResourceSettings(Settings):
@@ -220,13 +235,14 @@ class Recipe(Settings):
     conflicts: ConflictSettings = ConflictSettings()
     partition: PartitionSettings = PartitionSettings()
     splits: dict[str, list[list[str]]] = {}
+    operators: dict[str, dict[str, Any]] = {}
     branch: BranchSettings = BranchSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
 
     @model_validator(mode="after")
     def _distinct_arms(self) -> Self:
-        for name in self.splits:
+        for name in (*self.splits, *self.operators):
             checked_name(name)
         repeated = [arm for arm in self.arms if self.arms.count(arm) > 1]
         if repeated:

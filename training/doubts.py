@@ -3,11 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.retention_results import RetentionResults
+
 LOW_RELIABILITY = 0.7
 FEW_ENTRIES = 1_000
 LIKELY_FLIP = 0.2
 UNSTABLE = 0.5
+NO_BETTER_THAN_RANDOM = 0.5
+MEANT_TO_PART = ("pca", "kmeans", "kmeans-balanced")
+"""Rules that mean to put unlike gradients into different groups."""
 OFTEN_CLIPPED = 0.5
+MUCH_SHORTER = 0.5
+"""Share of the reference's mean answer length below which an arm has unlearnt to answer at length."""
 NOTICEABLE_LOSS = 0.01
 """In nats: branches that hardly moved lose or gain less than this by rounding alone."""
 
@@ -38,8 +45,8 @@ def conflict_doubts(conflicts: Mapping[str, Any]) -> list[str]:
 
 
 def partition_doubts(partition: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
-    """Doubts about a split along principal axes, from ``partitions/NAME.json``."""
-    if partition["rule"] != "pca":
+    """Doubts about a partition that looks at gradients, from ``partitions/NAME.json``; others raise none."""
+    if "flip_probability" not in partition:
         return []
     name, doubts = partition["name"], []
     if partition["same_partition"] < UNSTABLE:
@@ -50,9 +57,15 @@ def partition_doubts(partition: Mapping[str, Any], tasks: Sequence[str]) -> list
         doubts.append(
             f"{name}: resampling moves {', '.join(likely)} to another group; more calibration examples would help"
         )
-    apart = [pair for pair, index in partition["adjusted_rand"].items() if index < 1]
+    apart = [pair for pair, index in partition.get("adjusted_rand", {}).items() if index < 1]
     if apart:
         doubts.append(f"{name}: the centring decides the split ({', '.join(apart)} disagree)")
+    better = (partition.get("rank", 1) - 1) / partition.get("random_draws", 1)
+    if partition["rule"] in MEANT_TO_PART and better > NO_BETTER_THAN_RANDOM:
+        doubts.append(
+            f"{name}: {better:.0%} of random partitions with groups of these sizes part the gradients more; cosines "
+            "leave the gradients' norms out: compare merit-1d-swap or raw-1d"
+        )
     return doubts
 
 
@@ -70,3 +83,30 @@ def merge_doubts(arm: str, gain: float | None) -> list[str]:
         f"{arm}: merging made the loss {-gain:.3f} nats worse than the branches' mean; the branches are not in one "
         "basin: lower branch.learning_rate or lengthen the primer"
     ]
+
+
+def retention_doubts(retention: RetentionResults) -> tuple[str, ...]:
+    """Doubts about what tuning has cost outside the mixture: answers at length, and likelihood of the base model's."""
+    doubts = []
+    short = [
+        f"{arm} ({measured.length.value:.0f})"
+        for arm, measured in retention.arms.items()
+        if measured.length.value < MUCH_SHORTER * retention.reference_length
+    ]
+    if short:
+        doubts.append(
+            f"answers to general prompts are much shorter than the base model's {retention.reference_length:.0f} "
+            f"tokens in {', '.join(short)}: short answers were learnt as a manner, which may be most of an arm's "
+            "effect; add tasks with long answers, or shorten the primer"
+        )
+    worse = [
+        f"{difference.arm} ({difference.loss.value:+.2f})"
+        for difference in retention.differences
+        if difference.control == "start" and difference.loss.low > 0
+    ]
+    if worse:
+        doubts.append(
+            f"the base model's answers are less likely than under the start, in nats per token, in {', '.join(worse)}; "
+            "lower branch.learning_rate or train for fewer epochs"
+        )
+    return tuple(doubts)

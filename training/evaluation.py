@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from training.batching import Example, encode, micro_batches
-from training.config import StartSettings
+from training.config import EvaluationSettings, StartSettings
 from training.errors import InputError
 from training.generation import greedy_answers
 from training.interruption import Interrupted
@@ -23,6 +23,8 @@ from training.loss import answer_losses, pack_if_possible
 from training.mixture import Mixture, Task
 from training.model import autocast, context_length, load_config, load_model, load_tokenizer
 from training.packed_attention import disable_packing
+from training.retention import encode_prompts
+from training.retention_reference import general_prompts
 from training.run_directory import RunDirectory
 from training.sources.row import Row
 
@@ -92,11 +94,14 @@ def evaluate_model(
 def check_test_rows(
     root: Path,
     start: StartSettings,
+    evaluation: EvaluationSettings,
     device: str,
     report: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> None:
-    """Tokenise all test rows for the run's base model: what evaluation would refuse is refused before the training.
+    """Tokenise for the run's base model what is measured at the end: what would be refused is refused before training.
+
+    That is all test and validation rows, and the general prompts of retention.
 
     Raises:
         InputError: data that does not fit the model.
@@ -104,9 +109,14 @@ def check_test_rows(
     run = RunDirectory(root)
     mixture = Mixture.load(run.mixture)
     tokenizer = load_tokenizer(run.base)
-    limit = context_length(load_config(run.base), start.max_length)
+    config = load_config(run.base)
+    limit = context_length(config, start.max_length)
     for task in (*mixture.tasks, *mixture.outside):
-        encode(task.rows("test"), tokenizer, limit, task.name)
+        for split in ("test", "validation"):
+            encode(task.rows(split), tokenizer, limit, task.name)
+    encode_prompts(
+        general_prompts(evaluation.retention), tokenizer, evaluation.retention_tokens, context_length(config, None)
+    )
 
 
 def _stop_if(stopping: Callable[[], bool]) -> None:

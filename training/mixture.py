@@ -1,8 +1,8 @@
 """The mixture: tasks frozen to hashed JSONL, split so that no question is in two splits.
 
 The split is a pure function of seed and question: rows are ordered by SHA-256 of (seed, question), and the first go
-to the test split, the next to calibration, primer and training. Equal questions of different tasks thereby meet in
-the same split; the few that would not are dropped from the later task, and the manifest says how many.
+to the test split, the next to calibration, primer, validation and training. Equal questions of different tasks thereby
+meet in the same split; the few that would not are dropped from the later task, and the manifest says how many.
 """
 
 import contextlib
@@ -213,7 +213,15 @@ def _plan(settings: MixtureSettings, source: TaskSource, *, outside: bool) -> di
     train = None if settings.train == "all" else settings.train
     if train is None and isinstance(source, ReasoningGymTask):
         train = GENERATED_WHEN_ALL
-    return {"test": settings.test, "calibration": settings.calibration, "primer": settings.primer, "train": train}
+    # Without validation rows there is no such entry: tasks frozen before there were any keep their keys.
+    validation = {"validation": settings.validation} if settings.validation else {}
+    return {
+        "test": settings.test,
+        "calibration": settings.calibration,
+        "primer": settings.primer,
+        **validation,
+        "train": train,
+    }
 
 
 def _freeze_task(

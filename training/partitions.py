@@ -1,74 +1,87 @@
-"""Partitions of a run: the rule of each, and the file that says what it gave and how stable that is."""
+"""Partitions of a run: what each rule gives, and the file that says how stable that is and where it stands."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from merit_theory.conflict import cosine_from_gram, principal_axes
-from merit_theory.partition import Partition, pca_partition, random_partition
-from merit_theory.stability import centring_agreement, split_stability
+from merit_theory.balanced_kmeans import balanced_kmeans_partition
+from merit_theory.conflict import Centre, centred, cosine_from_gram, principal_axes
+from merit_theory.conflict_induced import conflict_induced_apart_partition, conflict_induced_partition
+from merit_theory.kmeans_partition import kmeans_partition
+from merit_theory.least_gain import least_gain_partition
+from merit_theory.partition import Partition, pca_partition, random_partition, swap_refined
+from merit_theory.random_standing import random_standing
+from merit_theory.stability import centring_agreement, resampled_grams, split_stability
 from training.config import PartitionSettings
 from training.conflicts import MeasuredConflicts
 from training.errors import InputError
+from training.partition_rules import PartitionRule
 from training.run_directory import RunDirectory, write_json
 from training.seeds import child_generator
 
+RANDOM_PARTITIONS = 200
+"""Random partitions that each partition is ranked among."""
 
-@dataclass(frozen=True, slots=True)
-class PartitionRule:
-    """How tasks are divided: along principal axes of a matrix, at random, or as given by the user."""
+SEARCHES = {
+    "kmeans": kmeans_partition,
+    "kmeans-balanced": balanced_kmeans_partition,
+    "worst": least_gain_partition,
+}
+"""Rules that look for a partition from random places; each is given the same ones for all data."""
 
-    name: str
-    kind: Literal["pca", "random", "given"]
-    matrix: Literal["cosine", "gram"] = "cosine"
-    depth: int = 1
-    groups: int = 2
-    index: int = 0
-
-    def check(self, given: Sequence[Sequence[str]], tasks: Sequence[str]) -> None:
-        """Refuse a rule that cannot divide these tasks, before anything is computed.
-
-        Raises:
-            InputError: fewer tasks than groups, or given groups that are no partition of the tasks.
-        """
-        if self.kind == "given":
-            self._check_given(given, tasks)
-            return
-        groups = 2**self.depth if self.kind == "pca" else self.groups
-        if groups > len(tasks):
-            raise InputError(f"arm {self.name} makes {groups} groups of {len(tasks)} tasks; add tasks or drop the arm")
-
-    def _check_given(self, given: Sequence[Sequence[str]], tasks: Sequence[str]) -> None:
-        listed = [task for group in given for task in group]
-        unknown = next((task for task in listed if task not in tasks), None)
-        if unknown is not None:
-            raise InputError(f"splits.{self.name} names {unknown!r}, which is not in the mixture: {', '.join(tasks)}")
-        wrong = next((task for task in tasks if listed.count(task) != 1), None)
-        if wrong is not None:
-            times = listed.count(wrong)
-            raise InputError(f"splits.{self.name} has task {wrong!r} {times} times; put every task in one group")
-        if len(given) < 2 or not all(given):
-            raise InputError(f"splits.{self.name} has an empty group or only one; give two groups or more")
+READINGS = {
+    "conflict-induced": conflict_induced_partition,
+    "conflict-induced-apart": conflict_induced_apart_partition,
+}
+"""Both readings of the paper's greedy rule."""
 
 
-def make_partition(
+def make_partitions(
+    run: RunDirectory,
+    rules: Iterable[PartitionRule],
+    conflicts: MeasuredConflicts,
+    settings: PartitionSettings,
+    splits: Mapping[str, Sequence[Sequence[str]]],
+    seed: int,
+) -> dict[PartitionRule, list[list[str]]]:
+    """Divide the tasks by every rule, write ``partitions/NAME.json`` for each, and return its groups of task names.
+
+    Rules that look at gradients are all put to the same resamples of these.
+
+    Raises:
+        InputError: the conflicts allow no such partition.
+    """
+    # Products between so few tasks are over before threads are started, many times over on a busy machine.
+    with threadpool_limits(1):
+        rules = tuple(rules)
+        resamples: Iterable[NDArray[np.float64]] = ()
+        if any(_looks_at_gradients(rule) for rule in rules):
+            generator = child_generator(seed, "resamples")
+            resamples = resampled_grams(conflicts.sums, conflicts.counts, draws=settings.resamples, rng=generator)
+        return {
+            rule: _make_partition(run, rule, conflicts, settings, splits.get(rule.name, ()), seed, resamples)
+            for rule in rules
+        }
+
+
+def _looks_at_gradients(rule: PartitionRule) -> bool:
+    return rule.kind not in ("random", "given")
+
+
+def _make_partition(
     run: RunDirectory,
     rule: PartitionRule,
     conflicts: MeasuredConflicts,
     settings: PartitionSettings,
     given: Sequence[Sequence[str]],
     seed: int,
+    resamples: Iterable[NDArray[np.float64]],
 ) -> list[list[str]]:
-    """Divide the tasks, write ``partitions/NAME.json`` and return the groups of task names.
-
-    Raises:
-        InputError: the conflicts allow no such partition.
-    """
-    tasks = conflicts.tasks
+    tasks, gram = conflicts.tasks, conflicts.estimate.gram
     weights = {"samples": conflicts.train_samples, "tokens": conflicts.train_tokens}.get(settings.cut)
     record: dict[str, Any] = {"name": rule.name, "rule": rule.kind}
     try:
@@ -77,10 +90,14 @@ def make_partition(
         elif rule.kind == "random":
             generator = child_generator(seed, f"random partition into {rule.groups}", rule.index)
             partition = random_partition(len(tasks), rule.groups, generator, weights)
-            record |= {"index": rule.index}
+            record |= {"index": rule.index, "cut": settings.cut}
         else:
-            partition, measured = _along_axes(rule, conflicts, settings, weights, seed)
-            record |= measured
+            divide = _division(rule, settings, weights, seed)
+            partition = divide(gram)
+            record |= {"matrix": rule.matrix, **_stability(partition, divide, resamples)}
+            if rule.kind == "pca":
+                record |= _along_axes(rule, conflicts, settings, weights)
+        record |= _standing(partition, gram, child_generator(seed, "random standing", rule.name))
     except ValueError as error:
         raise InputError(f"partition {rule.name}: {error}") from None
     groups = [[tasks[index] for index in group] for group in partition.groups]
@@ -88,46 +105,74 @@ def make_partition(
     return groups
 
 
+def _division(
+    rule: PartitionRule, settings: PartitionSettings, weights: NDArray[np.int64] | None, seed: int
+) -> Callable[[NDArray[np.float64]], Partition]:
+    """The rule as a function of the Gram matrix of the task gradients; equal matrices give equal partitions."""
+    if rule.kind == "pca":
+        return partial(_cut, rule, settings.centre, settings, weights)
+    if rule.kind in READINGS:
+        return lambda gram: READINGS[rule.kind](_matrix(rule, gram), rule.groups)
+    search = SEARCHES[rule.kind]
+    return lambda gram: search(_matrix(rule, gram), rule.groups, child_generator(seed, "partition search", rule.name))
+
+
+def _matrix(rule: PartitionRule, gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    return gram if rule.matrix == "gram" else cosine_from_gram(gram)
+
+
+def _cut(
+    rule: PartitionRule,
+    centre: Centre,
+    settings: PartitionSettings,
+    weights: NDArray[np.int64] | None,
+    gram: NDArray[np.float64],
+) -> Partition:
+    partition = pca_partition(_matrix(rule, gram), rule.depth, centre=centre, cut=settings.cut, weights=weights)
+    return swap_refined(partition, centred(gram, "double")) if rule.swap else partition
+
+
+def _stability(
+    partition: Partition,
+    divide: Callable[[NDArray[np.float64]], Partition],
+    resamples: Iterable[NDArray[np.float64]],
+) -> dict[str, Any]:
+    stability = split_stability(partition, [divide(gram) for gram in resamples])
+    return {
+        "flip_probability": stability.flip_probability.tolist(),
+        "same_partition": stability.same_partition,
+        "mean_adjusted_rand": stability.mean_adjusted_rand,
+    }
+
+
+def _standing(partition: Partition, gram: NDArray[np.float64], rng: np.random.Generator) -> dict[str, Any]:
+    standing = random_standing(partition, gram, draws=RANDOM_PARTITIONS, rng=rng)
+    return {
+        "objective": standing.objective,
+        "random_objective": standing.random_mean,
+        "rank": standing.rank,
+        "random_draws": standing.draws,
+    }
+
+
 def _along_axes(
     rule: PartitionRule,
     conflicts: MeasuredConflicts,
     settings: PartitionSettings,
     weights: NDArray[np.int64] | None,
-    seed: int,
-) -> tuple[Partition, dict[str, Any]]:
-    estimate = conflicts.estimate
-    matrix = estimate.gram if rule.matrix == "gram" else estimate.cosine
-    cut = partial(
-        pca_partition,
-        depth=rule.depth,
-        centre=settings.centre,
-        cut=settings.cut,
-        weights=weights,
-        refine=settings.refine,
-    )
-    partition = cut(matrix)
-    stability = split_stability(
-        conflicts.sums,
-        conflicts.counts,
-        lambda gram: cut(gram if rule.matrix == "gram" else cosine_from_gram(gram)),
-        draws=settings.resamples,
-        rng=child_generator(seed, "resamples", rule.name),
-    )
-    agreement = centring_agreement(matrix, rule.depth, cut=settings.cut, weights=weights, refine=settings.refine)
-    axes = principal_axes(matrix, len(matrix), centre=settings.centre)
+) -> dict[str, Any]:
+    gram = conflicts.estimate.gram
+    agreement = centring_agreement(lambda centre: _cut(rule, centre, settings, weights, gram))
+    axes = principal_axes(_matrix(rule, gram), len(gram), centre=settings.centre)
     variances = np.maximum(axes.eigenvalues, 0.0)
     shown = max(2, rule.depth)
-    return partition, {
-        "matrix": rule.matrix,
+    return {
         "centre": settings.centre,
         "cut": settings.cut,
-        "refine": settings.refine,
+        "swapped_on": "centred gram" if rule.swap else None,
         "axes": {
             "coordinates": axes.coordinates[:, :shown].tolist(),
             "explained": (variances[:shown] / (variances.sum() or 1.0)).tolist(),
         },
-        "flip_probability": stability.flip_probability.tolist(),
-        "same_partition": stability.same_partition,
-        "mean_adjusted_rand": stability.mean_adjusted_rand,
         "adjusted_rand": {"-".join(pair): index for pair, index in agreement.items()},
     }

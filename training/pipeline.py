@@ -7,8 +7,9 @@ stopped and does nothing twice.
 import time
 from pathlib import Path
 
-from training.arms import parse_arms
+from training.arm_names import check_arms, parse_arms
 from training.config import Recipe
+from training.cost_of_run import cost_of_run
 from training.environment import describe_environment
 from training.events import Events
 from training.launch.local import LocalPool
@@ -42,10 +43,7 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float
         events = Events(run, progress)
         with events.stage("mixture"):
             mixture = freeze(recipe.mixture, recipe.seed, run.mixture)
-            for arm in arms:
-                if arm.partition is not None:
-                    given = recipe.splits.get(arm.partition.name, [])
-                    arm.partition.check(given, [task.name for task in mixture.tasks])
+            check_arms(arms, recipe, mixture.tasks)
         with LocalPool(
             resources.workers, resources.threads, resources.device, progress, deadline, run.workers_lock
         ) as launcher:
@@ -63,4 +61,5 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float
             with events.stage("evaluation"):
                 stages.evaluate(arms, specs)
         with events.stage("summary"):
-            return summarise(run, recipe, arms, specs, stages.primer, events.seconds)
+            cost = cost_of_run(run, recipe, mixture.tasks, arms, specs)
+            return summarise(run, recipe, arms, specs, stages.primer, events.seconds, cost)

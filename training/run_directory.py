@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from training.errors import InputError
 
@@ -78,6 +79,14 @@ class RunDirectory:
         """Folder of an arm: ``arm.json``, ``model/``, ``provenance.json``."""
         return self.root / "arms" / name
 
+    def fit(self, name: str) -> Path:
+        """Coefficients that an arm was fitted with on validation data, and the search for them (JSON)."""
+        return self.root / "fits" / f"{name}.json"
+
+    def drift(self, name: str) -> Path:
+        """What corrects the merge of an arm for the drift of its branches (safetensors)."""
+        return self.root / "drifts" / f"{name}.safetensors"
+
     def report(self, arm: str) -> "ReportDirectory":
         """What the diagnostics of an arm measured, and the page they end in."""
         return ReportDirectory(self.root / "reports" / arm)
@@ -92,9 +101,36 @@ class RunDirectory:
         return self.root / "evaluation" / "evaluation.json"
 
     @property
+    def retention_answers(self) -> Path:
+        """The base model's own answers to general prompts, frozen (JSON lines)."""
+        return self.root / "retention" / "answers.jsonl"
+
+    @property
+    def retention_reference(self) -> Path:
+        """What those answers were made from, and their hash (JSON)."""
+        return self.root / "retention" / "answers.json"
+
+    def retention(self, name: str) -> Path:
+        """Per-prompt retention of one model (NPZ)."""
+        return self.root / "retention" / f"{name}.npz"
+
+    def harness(self, arm: str, task: str) -> Path:
+        """Per-item results of one arm on one task of lm-eval (JSON), whose name may hold any character."""
+        return self.root / "evaluation" / "harness" / arm / f"{quote(task, safe='')}.json"
+
+    def harness_table(self, suffix: str) -> Path:
+        """The arms on lm-eval's tasks that were asked for last, as ``.json`` or ``.md``."""
+        return self.root / "evaluation" / "harness" / f"harness{suffix}"
+
+    @property
     def pictures(self) -> Path:
         """Folder of the pictures that end the run."""
         return self.root / "pictures"
+
+    @property
+    def cost(self) -> Path:
+        """What every arm cost, beside other methods, and whether that was measured or computed (JSON)."""
+        return self.root / "cost.json"
 
     def summary(self, suffix: str) -> Path:
         """The table that ends the run, as ``.json`` or ``.md``."""

@@ -1,9 +1,10 @@
 """The stages of a run that launch jobs; each skips what already stands under the hashes of its inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from training.arms import Arm, Specifier
+from training.arm_merges import ArmMerges
+from training.arms import Arm
 from training.branch_spec import TOKENS_PER_ROW, BranchSpec, load_spec
 from training.config import Recipe, StartSettings
 from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
@@ -12,8 +13,11 @@ from training.finished_branch import finished_branch
 from training.keyed_file import stored_key
 from training.launch.job import Job, Launcher
 from training.mixture import Mixture
-from training.partitions import make_partition
+from training.partition_rules import PartitionRule
+from training.partitions import make_partitions
+from training.retention_reference import frozen_reference, general_prompts
 from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json, write_json
+from training.specifier import Specifier, keeping_second_moments
 from training.start import PlacedModel
 
 Specs = Mapping[str, Sequence[BranchSpec]]
@@ -34,7 +38,7 @@ class Stages:
         """Place the base model, train the primer on its slice if there is one, and place the start."""
         settings = self.recipe.start
         self.base = self._place(settings.model, self.run.base)
-        arguments = {"root": self.run.root, "start": settings}
+        arguments = {"root": self.run.root, "start": settings, "evaluation": self.recipe.evaluation}
         self.launcher.run("start", [Job("test rows", "training.evaluation:check_test_rows", arguments)])
         if not self.recipe.mixture.primer:
             self.start = self._place(str(self.run.base), self.run.start)
@@ -83,21 +87,18 @@ class Stages:
     def specify(self, arms: Sequence[Arm], conflicts: MeasuredConflicts | None) -> dict[str, list[BranchSpec]]:
         """Divide the tasks for every arm that needs it, and specify the arms' branches; untrained arms have none."""
         specifier = self._specifier(self.start)
-        specs: dict[str, list[BranchSpec]] = {}
-        for arm in arms:
-            if arm.untrained:
-                specs[arm.name] = []
-                continue
-            groups = [list(self.tasks)] if arm.partition is None else self._groups(arm, conflicts)
-            specs[arm.name] = [specifier.branch(group, epochs=arm.epochs, batch=arm.batch) for group in groups]
-        return specs
+        groups = self._groups(dict.fromkeys(arm.rule for arm in arms if arm.rule), conflicts)
+        specs = {arm.name: specifier.branches(arm, groups[arm.rule] if arm.rule else []) for arm in arms}
+        return keeping_second_moments(arms, specs)
 
-    def _groups(self, arm: Arm, conflicts: MeasuredConflicts | None) -> list[list[str]]:
-        rule = arm.partition
-        assert rule is not None
+    def _groups(
+        self, rules: Collection[PartitionRule], conflicts: MeasuredConflicts | None
+    ) -> dict[PartitionRule, list[list[str]]]:
+        if not rules:
+            return {}
         assert conflicts is not None, "a rule was checked against a single task"
-        given = self.recipe.splits.get(rule.name, [])
-        return make_partition(self.run, rule, conflicts, self.recipe.partition, given, self.recipe.seed)
+        recipe = self.recipe
+        return make_partitions(self.run, rules, conflicts, recipe.partition, recipe.splits, recipe.seed)
 
     def train(self, specs: Specs) -> None:
         """Train every branch that is not there yet, each once, however many arms share it."""
@@ -113,7 +114,7 @@ class Stages:
         for name, spec in specs.items():
             paths = BranchDirectory(self.run.branch(spec.hash))
             _place_spec(spec, paths.spec)
-            if finished_branch(paths, spec.hash) is not None:
+            if finished_branch(paths, spec.hash, spec.second_moments) is not None:
                 paths.checkpoint.unlink(missing_ok=True)  # left by a worker that was killed between the two
                 continue
             arguments = {"spec_path": paths.spec, "out": paths.root}
@@ -122,19 +123,8 @@ class Stages:
 
     def assemble(self, arms: Sequence[Arm], specs: Specs) -> None:
         """Make the model of every trained arm from its branches."""
-        jobs = []
-        for arm in arms:
-            if arm.untrained:
-                continue
-            arguments = {
-                "root": self.run.root,
-                "name": arm.name,
-                "branches": [spec.hash for spec in specs[arm.name]],
-                "uniform": arm.uniform,
-                "base_model": self.recipe.start.hub_id,
-            }
-            jobs.append(Job(arm.name, "training.assembly:assemble_arm", arguments))
-        self.launcher.run("merge", jobs)
+        merges = ArmMerges(self.recipe, self.run, self.mixture, self.launcher, self.start, self._start_settings)
+        merges.assemble(arms, specs)
 
     def evaluate(self, arms: Sequence[Arm], specs: Specs) -> None:
         """Evaluate every arm, and single branches by loss alone, where the same was not evaluated before."""
@@ -158,21 +148,56 @@ class Stages:
                 }
                 jobs.append(Job(name, "training.evaluation:evaluate_model", arguments, TOKENS_PER_ROW * rows))
         self.launcher.run("evaluation", jobs)
+        if recipe.evaluation.retention:
+            self._measure_retention(arms)
+
+    def _measure_retention(self, arms: Sequence[Arm]) -> None:
+        """Have the base model answer general prompts, once, and compare every arm with it there."""
+        settings, start = self.recipe.evaluation, self._start_settings
+        tokens, prompts = settings.retention_tokens, general_prompts(settings.retention)
+        key = content_hash([self.base.sha256, prompts, tokens, start.precision])
+        sha256 = frozen_reference(self.run, key)
+        if sha256 is None:
+            arguments = {
+                "root": self.run.root,
+                "folder": self.run.base,
+                "key": key,
+                "start": start,
+                "prompts": len(prompts),
+                "tokens": tokens,
+            }
+            job = Job("base's answers", "training.retention:answer_prompts", arguments, tokens * len(prompts))
+            (sha256,) = self.launcher.run("retention", [job])
+        jobs = []
+        for arm in arms:
+            folder, weights = self._arm_model(arm)
+            key = content_hash([weights, self.base.sha256, sha256, start.objective, start.precision, tokens])
+            if stored_key(self.run.retention(arm.name)) != key:
+                arguments = {
+                    "root": self.run.root,
+                    "name": arm.name,
+                    "folder": folder,
+                    "reference": self.run.base,
+                    "key": key,
+                    "start": start,
+                    "tokens": tokens,
+                }
+                jobs.append(Job(arm.name, "training.retention:measure_retention", arguments, tokens * len(prompts)))
+        self.launcher.run("retention", jobs)
+
+    def _arm_model(self, arm: Arm) -> tuple[Path, str]:
+        """Folder and weights' hash of an arm's model."""
+        if arm.untrained:
+            return {"base": (self.run.base, self.base.sha256), "start": (self.run.start, self.start.sha256)}[
+                arm.untrained
+            ]
+        folder = self.run.arm(arm.name)
+        return folder / "model", read_json(folder / "arm.json")["sha256"]
 
     def _models(self, arms: Sequence[Arm], specs: Specs) -> list[tuple[str, Path, str, int]]:
         """Name, folder, weights' hash and items to generate of every model that is evaluated."""
         settings = self.recipe.evaluation
-        untrained = {"base": (self.run.base, self.base.sha256), "start": (self.run.start, self.start.sha256)}
-        models = []
-        for arm in arms:
-            if arm.untrained:
-                folder, sha256 = untrained[arm.untrained]
-            else:
-                folder, sha256 = (
-                    self.run.arm(arm.name) / "model",
-                    read_json(self.run.arm(arm.name) / "arm.json")["sha256"],
-                )
-            models.append((arm.name, folder, sha256, settings.generate))
+        models = [(arm.name, *self._arm_model(arm), settings.generate) for arm in arms]
         merged = [spec for branches in specs.values() if len(branches) > 1 for spec in branches]
         if settings.branches:
             for spec in {spec.hash: spec for spec in merged}.values():

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from training.arms import Arm
+from training.arms import Arm, Soup
 from training.branch_spec import BranchSpec
 from training.config import Recipe
-from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts
+from training.cost import CostTable
+from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts, retention_doubts
 from training.items import Items, load_items
 from training.noise import Interval, MacroLosses
-from training.partitions import PartitionRule
+from training.partition_rules import PartitionRule
+from training.retention_results import RetentionResults, summarise_retention
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
 from training.seeds import child_generator
 
@@ -50,9 +52,9 @@ class ArmRow:
         steps: optimiser steps of its longest branch, without the primer.
         seconds: training time of all branches together, without the primer.
         longest_seconds: training time of the longest branch: the wall-clock with a machine for each.
-        displacement: ‖θ - θ⁰‖ of the arm's model, from sketches where it is merged.
+        displacement: ‖θ - θ⁰‖ of the arm's model.
         loss: macro mean loss with its interval over test items.
-        branch_loss: mean loss of the branches, weighted as in the merge.
+        branch_loss: mean loss of the branches, weighted by their tokens, or equally where the paper's merge would.
         gain: branch_loss minus loss.
         results: everything else that was measured.
     """
@@ -97,6 +99,8 @@ class Summary:
     doubts: tuple[str, ...]
     stage_seconds: Mapping[str, float]
     seed: int
+    retention: RetentionResults | None = None
+    cost: CostTable | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON values for ``summary.json``."""
@@ -105,6 +109,7 @@ class Summary:
             "arms": [asdict(row) for row in self.rows],
             "differences": [asdict(difference) | {"verdict": difference.verdict} for difference in self.differences],
             "groups": dict(self.groups),
+            "retention": None if self.retention is None else asdict(self.retention),
             "doubts": list(self.doubts),
             "stage_seconds": dict(self.stage_seconds),
         }
@@ -117,6 +122,7 @@ def summarise(
     specs: Mapping[str, Sequence[BranchSpec]],
     primer: BranchSpec | None,
     stage_seconds: Mapping[str, float],
+    cost: CostTable | None = None,
 ) -> Summary:
     """Read the evaluations, and write ``evaluation.json`` and ``summary.json``."""
     models = {arm.name: load_items(run.evaluation(arm.name)) for arm in arms}
@@ -139,10 +145,15 @@ def summarise(
         for arm in arms
         for control in _controls(arm, specs, names)
     )
-    groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if len(specs[arm.name]) > 1}
-    partitions = tuple({arm.partition.name: arm.partition for arm in arms if arm.partition}.values())
+    groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if arm.partition}
+    partitions = tuple({arm.rule.name: arm.rule for arm in arms if arm.rule}.values())
     doubts = _doubts(run, partitions, rows, specs)
-    summary = Summary(rows, differences, partitions, groups, doubts, stage_seconds, recipe.seed)
+    retention = None
+    if recipe.evaluation.retention:
+        generator = child_generator(recipe.seed, "retention bootstrap")
+        retention = summarise_retention(run, names, recipe.evaluation, generator)
+        doubts += retention_doubts(retention)
+    summary = Summary(rows, differences, partitions, groups, doubts, stage_seconds, recipe.seed, retention, cost)
     evaluated = models | branch_items
     write_json(run.evaluation_summary, {name: _per_task(items) for name, items in evaluated.items()})
     write_json(run.summary(".json"), summary.as_json())
@@ -184,7 +195,8 @@ def _row(
 ) -> ArmRow:
     folders = [BranchDirectory(run.branch(spec.hash)) for spec in specs]
     done = [read_json(folder.done) for folder in folders]
-    weights = read_json(run.arm(arm.name) / "arm.json")["weights"] if specs else []
+    record = read_json(run.arm(arm.name) / "arm.json") if specs else {"weights": []}
+    weights = record["weights"]
     branch_loss = None
     if len(specs) > 1 and all(spec.evaluation_name in branch_items for spec in specs):
         measured = [branch_items[spec.evaluation_name] for spec in specs]
@@ -196,22 +208,12 @@ def _row(
         steps=max((entry["steps"] for entry in done), default=0),
         seconds=sum(entry["seconds"] for entry in done),
         longest_seconds=max((entry["seconds"] for entry in done), default=0.0),
-        displacement=_displacement(folders, weights) if specs else None,
+        displacement=record["displacement"] if specs else None,
         loss=loss,
         branch_loss=branch_loss,
         gain=None if branch_loss is None else branch_loss - loss.value,
         results=_results(items),
     )
-
-
-def _displacement(folders: Sequence[BranchDirectory], weights: Sequence[float]) -> float:
-    ends = []
-    for folder in folders:
-        with np.load(folder.displacement) as file:
-            ends.append((float(file["norms"][-1]), file["sketches"][-1].astype(np.float64)))
-    if len(ends) == 1:
-        return ends[0][0]
-    return float(np.linalg.norm(sum(weight * sketch for weight, (_, sketch) in zip(weights, ends, strict=True))))
 
 
 def _results(items: Items) -> Results:
@@ -243,11 +245,21 @@ def _per_task(items: Items) -> dict[str, Any]:
 
 
 def _controls(arm: Arm, specs: Mapping[str, Sequence[BranchSpec]], names: Sequence[str]) -> list[str]:
-    """The arms that could refute a claim for ``arm``: plain joint training, as many steps, as many random groups."""
+    """The arms that could refute a claim for ``arm``.
+
+    Those are plain joint training; the same branches merged plainly, and the same merge unscaled; as many steps, or for
+    a soup of whole runs as many epochs; batches stratified over its groups; and as many random groups, merged alike.
+    """
     if arm.untrained or arm.name == "joint":
         return ["start"] if arm.name == "joint" and "start" in names else []
-    groups = len(specs[arm.name])
-    same_size = [f"joint-equal-steps-{groups}"]
+    plain = arm.merged_name.partition("+")[0]
+    branches = specs[arm.name]
+    groups = max(len(branches), len(branches[0].strata))
+    has_whole_budgets = isinstance(arm.branches, Soup) and not arm.branches.split
+    same_size = f"joint-{groups}" if has_whole_budgets else f"joint-equal-steps-{groups}"
+    controls = ["joint", plain, arm.merged_name, same_size]
     if arm.partition is not None and arm.partition.kind != "random":
-        same_size += [name for name in names if re.fullmatch(rf"random-{groups}(-.+)?", name)]
-    return [name for name in ("joint", *same_size) if name in names and name != arm.name]
+        controls.append(f"joint-stratified-{arm.partition.name}")
+        merged_alike = rf"random-{groups}(-s\d+)?(-uniform)?{re.escape(arm.name.removeprefix(plain))}"
+        controls += [name for name in names if re.fullmatch(merged_alike, name)]
+    return [name for name in dict.fromkeys(controls) if name in names and name != arm.name]

@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from rich import box
 from rich.table import Table
 
+from training.cost_page import cost_section
+from training.markdown_table import markdown_table
 from training.noise import Interval
+from training.retention_results import RetentionDifference, RetentionResults
 from training.summary import ArmRow, Difference, Summary
 
 ONE_SEED = (
@@ -68,9 +71,44 @@ def difference_line(difference: Difference) -> str:
     return f"{difference.arm}: loss {what} {difference.control} ({signed} nats)"
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = [":--" if column == 0 else "--:" for column in range(len(head))]
-    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
+def _retention_section(retention: RetentionResults) -> list[str]:
+    head = ["arm", "loss [95 %]", "KL [95 %]", "answer length [95 %]", "cut %"]
+    rows = [
+        [
+            arm,
+            _interval(measured.loss),
+            _interval(measured.divergence),
+            _tokens(measured.length),
+            _percent(measured.cut),
+        ]
+        for arm, measured in retention.arms.items()
+    ]
+    return [
+        "## Retention",
+        "",
+        *markdown_table(head, rows),
+        "",
+        f"On {retention.prompts} general prompts, against the untouched base model's own greedy answers: their mean "
+        f"length is {retention.reference_length:.1f} tokens, {_percent(retention.reference_cut)} % were cut at "
+        f"{retention.limit}. Loss is that on these answers, KL the divergence from the base model at their tokens, "
+        "both in nats per token; answer length is that of the arm's own answers, cut at the same limit.",
+        "",
+        *(f"- {_retention_line(difference)}" for difference in retention.differences),
+        "",
+    ]
+
+
+def _tokens(interval: Interval) -> str:
+    return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _retention_line(difference: RetentionDifference) -> str:
+    loss, length = difference.loss, difference.length
+    return (
+        f"{difference.arm} minus {difference.control}: "
+        f"loss {loss.value:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}] nats, "
+        f"answer length {length.value:+.1f} [{length.low:+.1f}, {length.high:+.1f}] tokens"
+    )
 
 
 def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
@@ -79,7 +117,7 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
     lines = [
         "# Summary",
         "",
-        *_markdown_table(titles, [[cell(row) for _, cell in COLUMNS] for row in summary.rows]),
+        *markdown_table(titles, [[cell(row) for _, cell in COLUMNS] for row in summary.rows]),
         "",
     ]
     lines += [
@@ -90,6 +128,8 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
         f"Seed {summary.seed}. {ONE_SEED}",
         "",
     ]
+    if summary.retention is not None:
+        lines += _retention_section(summary.retention)
     if summary.differences:
         lines += ["## Differences", "", *(f"- {difference_line(entry)}" for entry in summary.differences), ""]
     if summary.doubts:
@@ -101,7 +141,6 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
         lines.append("")
     for caption, path in pictures:
         lines += [f"![{caption}]({path})", ""]
-    lines += ["## Time", ""]
-    stages = [[stage, f"{seconds:.1f}"] for stage, seconds in summary.stage_seconds.items()]
-    lines += [*_markdown_table(["stage", "seconds"], stages), ""]
+    if summary.cost is not None:
+        lines += cost_section(summary.cost)
     return "\n".join(lines)

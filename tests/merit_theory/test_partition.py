@@ -191,10 +191,9 @@ def test_no_rule_leaves_a_group_empty(shape: tuple[int, int], seed: int, centre:
     n_tasks, depth = shape
     weights = 10 ** np.random.default_rng(seed).uniform(0, 5, n_tasks)
     matrix = cosine_similarity(gradients(n_tasks, seed))
-    for refine in ("none", "swap"):
-        partition = pca_partition(matrix, depth, centre=centre, cut=cut, weights=weights, refine=refine)
-        assert len(partition.groups) == 2**depth
-        assert partition.n_tasks == n_tasks
+    partition = pca_partition(matrix, depth, centre=centre, cut=cut, weights=weights)
+    assert len(partition.groups) == 2**depth
+    assert partition.n_tasks == n_tasks
 
 
 @settings(deadline=None)
@@ -283,7 +282,7 @@ def test_the_paper_s_bound_of_f11_fails_after_balancing_and_the_split_is_the_wor
     assert spread(split) == 52
     first = principal_axes(gram, 1, centre="double").coordinates[:, 0]
     assert np.abs(first).sum() ** 2 > 52
-    assert spread(pca_partition(gram, 1, centre="double", cut="count", refine="swap")) == 80
+    assert spread(swap_refined(split, gram)) == 80
 
 
 def test_only_double_centring_finds_camps_behind_a_large_shared_gradient() -> None:
@@ -306,7 +305,6 @@ def test_only_double_centring_finds_camps_behind_a_large_shared_gradient() -> No
     [
         (7, {"depth": 3}, r"7 tasks cannot fill the 2\^3 = 8 groups"),
         (4, {"depth": 0}, "depth is 0"),
-        (4, {"depth": 1, "refine": "anneal"}, "refine is 'anneal'"),
         (4, {"depth": 1, "cut": "samples"}, "needs the samples"),
         (4, {"depth": 1, "centre": "twice"}, "centre is 'twice'"),
     ],

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts
+from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts, retention_doubts
+from training.noise import Interval
+from training.retention_results import Retention, RetentionDifference, RetentionResults
 
 SURE: dict[str, Any] = {
     "tasks": ["gcd", "lcm"],
@@ -16,6 +18,8 @@ STABLE: dict[str, Any] = {
     "same_partition": 0.99,
     "flip_probability": [0.0, 0.01],
     "adjusted_rand": {"none-double": 1.0},
+    "rank": 3,
+    "random_draws": 200,
 }
 
 
@@ -52,6 +56,7 @@ def test_gradients_on_few_entries_are_named_together() -> None:
         ({"same_partition": 0.07}, "7%"),
         ({"flip_probability": [0.45, 0.0]}, "gcd (45%)"),
         ({"adjusted_rand": {"none-rows": 1.0, "rows-double": 0.4}}, "rows-double"),
+        ({"rank": 131}, "65% of random partitions"),
     ],
 )
 def test_an_unstable_split_says_what_moves_it(change: dict[str, Any], named: str) -> None:
@@ -64,6 +69,13 @@ def test_a_partition_that_measures_nothing_raises_no_doubt() -> None:
     assert partition_doubts({"name": "random-2", "rule": "random"}, SURE["tasks"]) == []
 
 
+def test_every_rule_on_gradients_can_be_unstable_but_only_some_mean_to_part_them() -> None:
+    worst = {key: value for key, value in STABLE.items() if key != "adjusted_rand"} | {"rule": "worst", "rank": 201}
+    assert partition_doubts(worst, SURE["tasks"]) == []
+    (doubt,) = partition_doubts(worst | {"same_partition": 0.1}, SURE["tasks"])
+    assert "10%" in doubt
+
+
 def test_a_merge_worse_than_its_branches_is_a_doubt() -> None:
     (doubt,) = merge_doubts("merit-1d", -1.078)
     assert "1.078 nats worse" in doubt
@@ -72,4 +84,34 @@ def test_a_merge_worse_than_its_branches_is_a_doubt() -> None:
 def test_a_limit_that_clips_most_steps_is_a_doubt() -> None:
     (doubt,) = clipping_doubts({"joint": 1.0, "random-2": 0.2})
     assert "joint (100%)" in doubt
+    assert "random-2" not in doubt
+
+
+def retention(lengths: dict[str, float], rises: dict[tuple[str, str], tuple[float, float]]) -> RetentionResults:
+    """Arms with answers of these lengths, where the base model's are 100 tokens long, and intervals of differences."""
+    at = Interval(1.0, 0.9, 1.1)
+    differences = [
+        RetentionDifference(arm, control, Interval((low + high) / 2, low, high), at, at)
+        for (arm, control), (low, high) in rises.items()
+    ]
+    arms = {arm: Retention(at, at, Interval(length, length, length), 0.0) for arm, length in lengths.items()}
+    return RetentionResults(8, 128, 100.0, 0.5, arms, tuple(differences))
+
+
+def test_an_arm_that_retains_what_the_base_model_does_raises_no_doubt() -> None:
+    rises = {("joint", "start"): (-0.1, 0.2), ("merit-1d", "start"): (-0.3, -0.1), ("merit-1d", "joint"): (0.1, 0.2)}
+    assert retention_doubts(retention({"base": 100, "joint": 50, "merit-1d": 180}, rises)) == ()
+
+
+def test_answers_of_less_than_half_the_length_are_a_doubt_that_names_the_arms() -> None:
+    (doubt,) = retention_doubts(retention({"base": 100, "start": 15.6, "joint": 49.9, "merit-1d": 51}, {}))
+    assert "the base model's 100 tokens in start (16), joint (50): " in doubt
+    assert "merit-1d" not in doubt
+
+
+def test_a_loss_on_general_answers_that_rises_beyond_noise_is_a_doubt_that_names_the_arms() -> None:
+    rises = {("joint", "start"): (0.1, 0.3), ("merit-1d", "start"): (-0.1, 0.3), ("random-2", "joint"): (0.1, 0.3)}
+    (doubt,) = retention_doubts(retention({"joint": 100, "merit-1d": 100}, rises))
+    assert "joint (+0.20)" in doubt
+    assert "merit-1d" not in doubt
     assert "random-2" not in doubt

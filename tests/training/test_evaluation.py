@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.batching import collate, encode
-from training.config import MixtureSettings, StartSettings
-from training.evaluation import evaluate_model
+from training.config import EvaluationSettings, MixtureSettings, StartSettings
+from training.errors import InputError
+from training.evaluation import check_test_rows, evaluate_model
 from training.generation import ROOM_FOR_ANSWERS, greedy_answers
 from training.items import Items, load_items
 from training.loss import answer_losses
 from training.mixture import Mixture, freeze
+from training.model import place_model
 from training.run_directory import RunDirectory
 
 TASKS: list[Any] = ["reasoning_gym:gcd", "reasoning_gym:coin_flip"]
@@ -97,3 +100,49 @@ def test_a_right_answer_matches_and_a_wrong_one_does_not(run: RunDirectory) -> N
     for row in task.rows("test"):
         assert matches(row.answer, row)
         assert not matches(row.answer + "7", row)
+
+
+# --- what is refused before the training ------------------------------------------------------------------------------
+
+
+def write_answers(path: Path, answers: dict[str, str]) -> str:
+    rows = (
+        {"prompt": f"question {number}", "response": answers.get(f"question {number}", "so")} for number in range(8)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def check(run: RunDirectory, **evaluation: int) -> None:
+    settings = EvaluationSettings(**evaluation)
+    check_test_rows(run.root, StartSettings(), settings, "cpu", lambda tokens: None, lambda: False)
+
+
+@pytest.mark.parametrize(("split", "refused"), [("test", True), ("validation", True), ("train", False)])
+def test_a_row_too_long_to_be_measured_is_refused_before_anything_is_trained(
+    tmp_path: Path, tiny_folder: Path, split: str, refused: bool
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    place_model(tiny_folder, run.base)
+    sizes: dict[str, Any] = {"test": 1, "calibration": 2, "validation": 2}
+    path = write_answers(tmp_path / "t.jsonl", {})
+    (task,) = freeze(MixtureSettings(tasks=[path], **sizes), 0, run.mixture).tasks
+    question = task.rows(split)[-1].messages[-2]["content"]
+    check(run)
+    write_answers(tmp_path / "t.jsonl", {question: "long " * 300})
+    freeze(MixtureSettings(tasks=[path], **sizes), 0, run.mixture)
+    if refused:
+        with pytest.raises(InputError, match=rf"row '{question}': \d+ tokens do not fit"):
+            check(run)
+    else:
+        check(run)
+
+
+def test_general_prompts_without_room_for_answers_are_refused_before_anything_is_trained(
+    run: RunDirectory, tiny_folder: Path
+) -> None:
+    place_model(tiny_folder, run.base)
+    check(run, retention=0, retention_tokens=2000)
+    check(run, retention=32, retention_tokens=64)
+    with pytest.raises(InputError, match=r"retention_tokens = 2000 do not fit in the context of 1024"):
+        check(run, retention=1, retention_tokens=2000)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from training.config import MixtureSettings
 from training.errors import InputError
 from training.mixture import Mixture, Task, freeze
+from training.run_directory import content_hash, file_hash
 from training.sources.row import single_turn
 
 SPLITS = ("test", "calibration", "primer", "train")
@@ -95,6 +96,28 @@ def test_the_split_follows_from_seed_and_question_and_not_from_the_order_of_the_
     assert one.tasks[0].counts == {"test": 3, "calibration": 2, "primer": 1, "train": 14}
     another_seed = freeze(mixture_settings(write_task(folder / "one", "t", questions(0, 20))), seed + 1, folder / "3")
     assert another_seed.tasks[0].hashes != one.tasks[0].hashes
+
+
+def test_validation_rows_are_taken_before_training_and_from_nothing_else(tmp_path: Path) -> None:
+    paths = [write_task(tmp_path, name, questions(first, first + 40)) for name, first in (("a", 0), ("b", 20))]
+    without = freeze(mixture_settings(*paths, outside=["reasoning_gym:lcm"]), 0, tmp_path / "without")
+    mixture = freeze(mixture_settings(*paths, validation=5, outside=["reasoning_gym:lcm"]), 0, tmp_path / "with")
+    assert [len(task.rows("validation")) for task in (*mixture.tasks, *mixture.outside)] == [5, 5, 0]
+    assert all(len(splits) == 1 for splits in splits_of_questions(mixture).values())
+    first, first_without = mixture.tasks[0], without.tasks[0]
+    for split in ("test", "calibration", "primer"):
+        assert first.hashes[split] == first_without.hashes[split]
+    assert first_without.rows("train") == first.rows("validation") + first.rows("train")
+
+
+def test_a_mixture_without_validation_keeps_the_key_it_had_before_there_was_any(tmp_path: Path) -> None:
+    path = write_task(tmp_path, "t", questions(0, 20))
+    task = freeze(mixture_settings(path), 0, tmp_path / "out").tasks[0]
+    (entry,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["tasks"]
+    plan = {"test": 3, "calibration": 2, "primer": 1, "train": None}
+    assert entry["key"] == content_hash([0, plan, task.source, [file_hash(Path(path))]])
+    assert set(task.counts) == set(SPLITS)
+    assert task.rows("validation") == []
 
 
 def test_freezing_twice_gives_the_same_bytes_in_one_folder_and_in_two(tmp_path: Path) -> None:

@@ -293,7 +293,9 @@ def test_no_two_files_of_a_run_share_a_path() -> None:
     branch = BranchDirectory(run.branch("abc"))
     paths = [run.config, run.environment, run.mixture, run.base, run.start, run.conflicts, run.sketches("t")]
     paths += [run.partition("t"), run.branch("t"), run.arm("t"), run.evaluation("t"), run.evaluation_summary]
+    paths += [run.retention("t"), run.retention("answers"), run.retention_answers, run.retention_reference]
     paths += [run.pictures, run.summary(".json"), run.summary(".md"), run.events, run.evaluation("evaluation")]
     paths += [branch.spec, branch.model, branch.displacement, branch.metrics, branch.checkpoint, branch.done]
+    paths += [branch.second_moments]
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(run.root) for path in paths)

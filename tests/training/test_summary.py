@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from training.arms import Arm, parse_arm
+from training.arm_names import parse_arm
 from training.branch_spec import BranchSpec
 from training.config import BranchSettings, Recipe
 from training.keyed_file import save_keyed
 from training.noise import Interval
+from training.retention_reference import ReferenceAnswer, freeze_reference
+from training.retention_results import Retention, RetentionDifference, RetentionResults
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
 from training.summary import ArmRow, Difference, Results, Summary, _controls, summarise
 from training.summary_page import COLUMNS, ONE_SEED, difference_line, markdown, terminal_table
@@ -80,7 +82,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, Summar
     write_branch(run, primer, 11, 3, 1.0, [0, 0])
     for name, branches in specs.items():
         weights = [0.75, 0.25] if len(branches) > 1 else [1.0]
-        write_json(run.arm(name) / "arm.json", {"weights": weights})
+        write_json(run.arm(name) / "arm.json", {"weights": weights, "displacement": 4.5})
         for number, spec in enumerate(branches):
             write_branch(run, spec, 100 + number, 4 + number, 2.0 + number, [4.0, 0.0] if number == 0 else [0.0, 4.0])
             if len(branches) > 1:
@@ -136,12 +138,9 @@ def test_gain_is_the_branches_weighted_loss_minus_that_of_their_merge(case: Any)
     }
 
 
-def test_the_displacement_of_a_merge_is_that_of_the_weighted_sketches(case: Any) -> None:
+def test_the_displacement_of_an_arm_is_what_its_assembly_measured(case: Any) -> None:
     _, summary, _ = case
-    rows = {row.arm: row.displacement for row in summary.rows}
-    assert rows["base"] is None
-    assert rows["joint"] == 5.5
-    assert rows["merit-1d"] == pytest.approx(np.hypot(0.75 * 4, 0.25 * 4))
+    assert {row.arm: row.displacement for row in summary.rows} == {"base": None} | dict.fromkeys(ARMS[1:], 4.5)
 
 
 def test_differences_are_to_the_controls_and_say_what_their_interval_allows(case: Any) -> None:
@@ -168,8 +167,39 @@ def test_controls_have_as_many_groups_and_not_merely_a_name_that_begins_alike() 
     controls = _controls(parse_arm("merit-1d", {}), specs, names)
     assert controls == ["joint", "random-2", "random-2-s1", "random-2-uniform"]
     assert _controls(parse_arm("joint", {}), specs, names) == ["start"]
-    assert _controls(Arm("start", untrained="start"), specs, names) == []
+    assert _controls(parse_arm("start", {}), specs, names) == []
     assert _controls(parse_arm("joint", {}), specs, ["joint"]) == []
+
+
+@pytest.mark.parametrize(
+    ("arm", "controls"),
+    [
+        (
+            "merit-1d+ties",
+            {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "merit-1d", "random-2-s1+ties"},
+        ),
+        (
+            "merit-1d+ties@0.8",
+            {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "merit-1d", "merit-1d+ties"},
+        ),
+        ("merit-1d", {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "random-2"}),
+        ("joint-2@0.8", {"joint", "joint-2"}),
+        ("joint@0.8", {"joint"}),
+        ("joint-stratified-merit-1d", {"joint", "joint-equal-steps-2"}),
+        ("soup-2", {"joint", "joint-2"}),
+        ("soup-2+slerp", {"joint", "joint-2", "soup-2"}),
+        ("soup-split-2", {"joint", "joint-equal-steps-2"}),
+        ("iid-2", {"joint", "joint-equal-steps-2"}),
+        ("random-2-s1+ties", {"joint", "joint-equal-steps-2"}),
+    ],
+)
+def test_controls_differ_from_an_arm_in_one_thing_at_a_time(arm: str, controls: set[str]) -> None:
+    names = ["joint", "joint-2", "joint@0.8", "joint-2@0.8", "joint-equal-steps-2", "joint-stratified-merit-1d"]
+    names += ["soup-2", "soup-2+slerp", "soup-split-2", "iid-2", "random-2", "random-2-s1+ties"]
+    names += ["merit-1d", "merit-1d+ties", "merit-1d+ties@0.8"]
+    specs = {name: [make_spec(0)] * (1 if name.startswith("joint") else 2) for name in names}
+    specs["joint-stratified-merit-1d"] = [make_spec(0).model_copy(update={"strata": (("a",), ("b",))})]
+    assert set(_controls(parse_arm(arm, {}), specs, names)) == controls
 
 
 def test_the_written_summary_is_the_one_returned_and_the_same_again(case: Any) -> None:
@@ -177,7 +207,11 @@ def test_the_written_summary_is_the_one_returned_and_the_same_again(case: Any) -
     written = read_json(run.summary(".json"))
     assert written == json.loads(json.dumps(summary.as_json()))
     assert [row["arm"] for row in written["arms"]] == list(ARMS)
-    assert written["groups"] == {"merit-1d": [["a"], ["b"]], "random-2": [["a"], ["b"]]}
+    assert written["groups"] == {
+        "merit-1d": [["a"], ["b"]],
+        "random-2": [["a"], ["b"]],
+        "random-20": [["a", "b"]],
+    }
     assert [rule.name for rule in summary.partitions] == ["merit-1d", "random-2", "random-20"]
 
 
@@ -214,7 +248,7 @@ def test_every_line_of_the_markdown_table_has_every_column(case: Any) -> None:
     assert head == [title for title, _ in COLUMNS]
     assert [row[0] for row in body] == list(ARMS)
     assert {len(row) for row in rows[: 2 + len(ARMS)]} == {len(COLUMNS)}
-    assert rows[2 + len(ARMS) :] == [["stage", "seconds"], [":--", "--:"], ["mixture", "0.5"]]
+    assert rows[2 + len(ARMS) :] == []
     assert "![Conflicts](pictures/map.png)" in page
     assert "- merit-1d: a · b" in page
     assert ONE_SEED in page
@@ -280,3 +314,48 @@ def test_the_terminal_table_shows_every_arm_and_fits_in_eighty_characters() -> N
 )
 def test_a_comparison_claims_no_more_than_its_interval(interval: Interval, sentence: str) -> None:
     assert difference_line(Difference("m", "j", interval)) == sentence
+
+
+RETENTION = RetentionResults(
+    8,
+    128,
+    126.25,
+    0.90625,
+    {"base": Retention(*[Interval(0.5, 0.25, 0.75)] * 2, Interval(126.25, 110, 128), 0.5)},
+    (RetentionDifference("joint", "start", *[Interval(-0.125, -0.25, 0.0625)] * 2, Interval(4.5, -1, 10)),),
+)
+
+
+def test_the_page_tells_retention_of_every_arm_where_it_was_measured() -> None:
+    page = markdown(Summary((one_row(),), (), (), {}, (), {}, 0, RETENTION), [])
+    head, _, base = table_cells(page)[3:6]
+    assert dict(zip(head, base, strict=True)) == {
+        "arm": "base",
+        "loss [95 %]": "0.500 [0.250, 0.750]",
+        "KL [95 %]": "0.500 [0.250, 0.750]",
+        "answer length [95 %]": "126.2 [110.0, 128.0]",
+        "cut %": "50.0",
+    }
+    line = "- joint minus start: loss -0.125 [-0.250, +0.062] nats, answer length +4.5 [-1.0, +10.0] tokens\n"
+    assert line in page
+    assert "On 8 general prompts" in page
+    assert "length is 126.2 tokens, 90.6 % were cut at 128." in page
+    assert "Retention" not in markdown(Summary((one_row(),), (), (), {}, (), {}, 0), [])
+
+
+def test_retention_is_in_the_json_and_in_the_doubts_where_it_was_measured(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_evaluation(run, "base", 1.0)
+    recipe = Recipe.model_validate(
+        {"mixture": {"tasks": ["x"]}, "arms": ["base"], "evaluation": {"retention": 2, "bootstrap": 100}}
+    )
+    freeze_reference(run, "key", [ReferenceAnswer("a", "b", tuple(range(30)), 1, ended=True)] * 2)
+    columns = {"loss": [1.0, 2.0], "divergence": [0.5, 0.0], "tokens": [4, 4], "length": [2, 3], "ended": [True] * 2}
+    save_keyed(run.retention("base"), "key", **{name: np.array(column) for name, column in columns.items()})
+    summary = summarise(run, recipe, [parse_arm("base", {})], {"base": []}, None, {})
+    written = read_json(run.summary(".json"))["retention"]
+    assert written["reference_length"] == 28
+    assert written["arms"]["base"]["loss"]["value"] == 3 / 8
+    assert written["arms"]["base"]["divergence"]["value"] == 0.5 / 8
+    assert written["arms"]["base"]["length"]["value"] == 2.5
+    assert any("28 tokens in base (2)" in doubt for doubt in summary.doubts)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,11 @@ def merge_folders(
         for shard in shards:
             positions = create(folder / shard.file, shard.tensors)
             with open(folder / shard.file, "r+b", buffering=0) as file:
+                waiting: list[Future[None]] = []
                 for name, position in positions.items():
-                    copied += merge_tensor(plan, streams, name, file, position)
+                    copied += merge_tensor(plan, streams, name, file, position, waiting)
+                for work in waiting:
+                    work.result()
         if len(shards) > 1:
             write_json(folder / INDEX_FILE, index(shards))
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -70,7 +70,7 @@ class MergeInputs:
         branches: tensors by name.
         start: tensors by name; None for operators that do not need it.
         second_moments: per branch; None likewise.
-        pool: threads that work on chunks.
+        pool: threads that work on chunks and whole tensors; a rule runs on one of them and must not wait for others.
         opened: what is closed when the merge ends; for files that an operator reads besides.
     """
 
@@ -130,6 +130,11 @@ class MergeInputs:
             for chunk in self.chunks(name)
         ]
         return self.pool.map(lambda chunk: function(self.elements(*chunk)), work)
+
+    def only(self, name: str) -> "MergeInputs":
+        """The same models with no other tensor than ``name``."""
+        branches = tuple({name: branch[name]} for branch in self.branches)
+        return replace(self, branches=branches, start=None if self.start is None else {name: self.start[name]})
 
     @property
     def _rows(self) -> int:

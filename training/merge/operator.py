@@ -18,8 +18,9 @@ class Rule:
     """How one tensor is merged.
 
     Attributes:
-        merge: from the elements of all inputs to the merged elements, in the same dtype; called from several threads at
-            once. The engine checks the result and rounds it once to the inputs' dtype.
+        merge: from the elements of all inputs to the merged elements, in the same dtype; called on several threads of
+            the inputs' pool at once, so it must not wait for the pool. The engine checks the result and rounds it once
+            to the inputs' dtype.
         whole: whether the tensor is wanted as a whole, in its shape; otherwise it comes in flat chunks of any size.
     """
 

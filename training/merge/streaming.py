@@ -2,6 +2,7 @@
 
 import functools
 from collections import deque
+from concurrent.futures import Future
 from io import FileIO
 from typing import Any
 
@@ -14,7 +15,9 @@ from training.merge.operator import Plan, Rule
 from training.merge.safetensors_file import StoredTensor, write
 
 
-def merge_tensor(plan: Plan, inputs: MergeInputs, name: str, target: FileIO, position: int) -> bool:
+def merge_tensor(
+    plan: Plan, inputs: MergeInputs, name: str, target: FileIO, position: int, waiting: list[Future[None]]
+) -> bool:
     """Merge one tensor and write it at a byte ``position`` of ``target``.
 
     A tensor that is the same bit for bit in all inputs, the start among them, is copied: it was frozen, and rounding
@@ -26,6 +29,7 @@ def merge_tensor(plan: Plan, inputs: MergeInputs, name: str, target: FileIO, pos
         name: the tensor.
         target: the open file to write to.
         position: of the tensor's first byte in that file.
+        waiting: takes the work on a tensor that is merged as a whole, which goes on beside that on later ones.
 
     Returns:
         Whether the tensor was copied.
@@ -42,8 +46,7 @@ def merge_tensor(plan: Plan, inputs: MergeInputs, name: str, target: FileIO, pos
         )
     rule = None if copied else plan(first)
     if rule is not None and rule.whole:
-        merged = _merged(rule, inputs.whole(name), first).reshape(-1)
-        write(target, position, merged.astype(first.element.storage, copy=False))
+        waiting.append(inputs.pool.submit(_merge_whole, rule, inputs, first, target, position))
         return False
 
     work = _copied_chunk if rule is None else functools.partial(_merged_chunk, rule, inputs)
@@ -54,6 +57,11 @@ def merge_tensor(plan: Plan, inputs: MergeInputs, name: str, target: FileIO, pos
 
     deque(inputs.pool.map(merge_chunk, inputs.chunks(name)), maxlen=0)
     return copied
+
+
+def _merge_whole(rule: Rule, inputs: MergeInputs, tensor: StoredTensor, target: FileIO, position: int) -> None:
+    merged = _merged(rule, inputs.whole(tensor.name), tensor).reshape(-1)
+    write(target, position, merged.astype(tensor.element.storage, copy=False))
 
 
 def _copied_chunk(tensor: StoredTensor, begin: int, size: int) -> NDArray[Any]:

@@ -30,12 +30,12 @@ class DriftCorrected(Operator):
     needs_start: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = True
 
-    drift: Path
+    drift: Path | None = None
     scale: float = 1.0
 
-    @field_serializer("drift")
-    def _name_alone(self, drift: Path) -> str:
-        return drift.name
+    @field_serializer("drift", when_used="json")
+    def _name_alone(self, drift: Path | None) -> str | None:
+        return None if drift is None else drift.name
 
     def plan(self, inputs: MergeInputs) -> Plan:
         """The average, and the correction of the tensors that have one.
@@ -43,8 +43,11 @@ class DriftCorrected(Operator):
         Raises:
             InputError: the file is missing, or has a tensor that the branches lack or hold in another shape.
         """
-        if not self.drift.is_file():
-            raise InputError(f"the drift {self.drift} is missing; measure it with the run that has the branches")
+        if self.drift is None or not self.drift.is_file():
+            raise InputError(
+                f"merge operator {self.name}: drift is {self.drift}, which is no file; give the one that a run with "
+                "this arm measured"
+            )
         corrections = inputs.opened.enter_context(open_tensors(self.drift))
         for name, correction in corrections.items():
             if name not in inputs.branches[0] or inputs.branches[0][name].shape != correction.shape:
