@@ -8,7 +8,6 @@ of one gradient in θ with the displacements.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,9 @@ BOUNDS = (-1.0, 3.0)
 """Where coefficients are looked for: a step beyond the start, and three times the displacement."""
 STEPS = 8
 """Steps of the search; on one coefficient it ends earlier."""
-LOSS_TOLERANCE = 1e-4
+FIRST_STEP = 0.25
+"""Length of the first step: the slopes alone do not say how far to go, as displacements change the loss by little."""
+LOSS_TOLERANCE = 1e-6
 """Relative change of the loss at which the search ends: far below the noise of any validation set."""
 
 
@@ -168,23 +169,26 @@ def search(loss: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64
     0.75
     """
     path: list[tuple[tuple[float, ...], float]] = []
+    scale = 1.0
 
     def recorded(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal scale
         value, slopes = loss(coefficients)
+        if not path:
+            if not np.isfinite(value):
+                raise InputError("the validation loss of the branches' merge is not finite; lower branch.learning_rate")
+            # L-BFGS-B goes as far as the slopes are long, before it has seen two points.
+            scale = FIRST_STEP / (float(np.linalg.norm(slopes)) or 1.0)
         path.append((tuple(map(float, coefficients)), value))
-        if not path[0][1] < np.inf:
-            raise InputError("the validation loss of the branches' merge is not finite; lower branch.learning_rate")
-        return value, slopes
+        return scale * value, scale * slopes
 
-    options: dict[str, Any] = {"maxiter": STEPS, "ftol": LOSS_TOLERANCE}
     minimize(
         recorded,
         np.clip(np.asarray(initial, dtype=np.float64), *BOUNDS),
         jac=True,
         method="L-BFGS-B",
         bounds=[BOUNDS] * len(initial),
-        options=options,
+        options={"maxiter": STEPS, "ftol": LOSS_TOLERANCE, "gtol": 0.0},
     )
-    seen = [entry for entry in path if np.isfinite(entry[1])]
-    coefficients, value = min(seen, key=lambda entry: entry[1])
+    coefficients, value = min((entry for entry in path if np.isfinite(entry[1])), key=lambda entry: entry[1])
     return Fit(coefficients, value, tuple(path))

@@ -10,7 +10,7 @@ has an error of higher order. Under gradient descent P is one. Under Adam it is 
 the end, $1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which nothing is proved.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def measure_drift(
                     moments = opened.enter_context(open_second_moments(models[hashed]))
                 parts = branch_examples(spec, run.mixture, tokenizer, limit)
                 examples = [example for part in parts.values() for example in part]
-                batches = micro_batches(examples, spec.settings.micro_batch_tokens)
+                batches = list(micro_batches(examples, spec.settings.micro_batch_tokens))
                 points: tuple[tuple[Point, float], ...] = (({hashed: 1.0}, 1.0), (mean, -1.0))
                 for point, sign in points:
                     network.move_to(point)
@@ -112,7 +112,7 @@ def half_travel(spec: BranchSpec) -> float:
 
 def _gradient(
     network: Network,
-    batches: Iterable[Batch],
+    batches: Sequence[Batch],
     examples: Sequence[Example],
     start: StartSettings,
     report: Callable[[int], None],

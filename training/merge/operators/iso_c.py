@@ -24,5 +24,6 @@ class IsoC(SpectralOperator):
     def merged(self, displacements: NDArray[Any], weights: tuple[float, ...]) -> NDArray[Any]:
         """The flattened sum; ``weights`` play no part."""
         left, values, right = singular_factors(np.sum(displacements, axis=0))
-        strength = values.sum() / min(displacements.shape[1:])
-        return strength * (left @ right)
+        merged = left @ right
+        merged *= values.sum() / min(displacements.shape[1:])
+        return merged

@@ -41,6 +41,7 @@ class IsoCts(SpectralOperator):
             lefts.append(branch_left)
             strengths.append(branch_values)
             rights.append(branch_right)
-        strength = np.concatenate([*strengths, values]).sum() / size
         frame, opposite = np.concatenate([*lefts, left], axis=1), np.concatenate([*rights, right])
-        return strength * (polar_factor(frame) @ polar_factor(opposite.T).T)
+        merged = polar_factor(frame) @ polar_factor(opposite.T).T
+        merged *= np.concatenate([*strengths, values]).sum() / size
+        return merged
