@@ -4,7 +4,8 @@ Four synthetic branches with the shapes of SmolLM2-135M, or those of a run's arm
 default settings. Each contender runs in a process of its own, on the same cores, files in the cache; all in turn for
 several rounds, one round for operators that decompose matrices. The floor reads what the operator reads and copies one
 model. Memory is the peak of anonymous pages. Differences are the largest between two merged weights, to be read beside
-the largest between ours and the start; masks of DARE are drawn at random, so its merges are not compared.
+the largest between ours and the start, and the share of weights that differ by more than a thousandth of that: mergekit's
+TIES keeps others of entries that are equal. Masks of DARE are drawn at random, so its merges are not compared.
 
 Models of mergekit and fusion_bench are loaded and saved by them. Where fusion_bench's own loop would merge a tied
 embedding twice (TIES, TSV-M, Iso-C, Iso-CTS), its functions are called on the tensors of the files, each once.
@@ -57,9 +58,21 @@ DECOMPOSING = {"tsv-m", "iso-c", "iso-cts", "star"}
 MODULES = {
     "ours": ["training.merge.folders"],
     MERGEKIT: ["mergekit.merge", "training.merge.mergekit_recipe", "training.merge.registry"],
-    FUSION_BENCH: ["fusion_bench.method", "fusion_bench.modelpool", "safetensors.torch", "transformers"],
+    FUSION_BENCH: [
+        "fusion_bench.modelpool",
+        "fusion_bench.method.dare",
+        "fusion_bench.method.isotropic_merging.iso_utils",
+        "fusion_bench.method.model_stock",
+        "fusion_bench.method.slerp",
+        "fusion_bench.method.task_arithmetic",
+        "fusion_bench.method.task_singular_vector.utils.TSVM_utils",
+        "fusion_bench.method.ties_merging.ties_merging_utils",
+        "fusion_bench.method.weighted_average",
+        "safetensors.torch",
+        "transformers.models.llama.modeling_llama",
+    ],
 }
-"""What is imported before the clock starts."""
+"""What is imported before the clock starts; fusion_bench and transformers would load some of it on first use."""
 
 
 def write_branches(folder: Path, small: bool) -> None:
@@ -245,13 +258,18 @@ def in_a_process(operator: str, contender: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def largest_difference(model: Path, other: Path) -> float:
-    """The largest over all weights that both files hold."""
+def differences(model: Path, other: Path, beyond: float = 0.0) -> tuple[float, float]:
+    """The largest over all weights that both files hold, and the share of those that differ by more than ``beyond``."""
     from safetensors import safe_open
 
+    largest, count, total = 0.0, 0, 0
     with safe_open(model, framework="pt") as first, safe_open(other, framework="pt") as second:
-        names = set(first.keys()) & set(second.keys())
-        return max((first.get_tensor(name) - second.get_tensor(name)).abs().max().item() for name in names)
+        for name in set(first.keys()) & set(second.keys()):
+            difference = (first.get_tensor(name) - second.get_tensor(name)).abs()
+            largest = max(largest, difference.max().item())
+            count += int((difference > beyond).sum())
+            total += difference.numel()
+    return largest, count / total
 
 
 def measure(operator: str, contenders: list[str], folder: Path, rounds: int) -> dict[str, Any]:
@@ -274,25 +292,27 @@ def measure(operator: str, contenders: list[str], folder: Path, rounds: int) -> 
         },
     }
     if "ours" in names:
-        moved = largest_difference(weights["ours"], folder / "start" / "model.safetensors")
+        moved, _ = differences(weights["ours"], folder / "start" / "model.safetensors")
         result["largest_difference_from_start"] = float(f"{moved:.3g}")
         for name in set(names) - {"floor", "ours"} if operator not in RANDOM else ():
-            difference = largest_difference(weights["ours"], weights[name])
-            result["contenders"][name]["largest_difference"] = float(f"{difference:.3g}")
+            largest, share = differences(weights["ours"], weights[name], moved / 1000)
+            result["contenders"][name]["largest_difference"] = float(f"{largest:.3g}")
+            result["contenders"][name]["share_beyond_a_thousandth"] = float(f"{share:.3g}")
     return result
 
 
-def table(operators: dict[str, Any]) -> str:
-    """The result for people."""
-    lines = [f"{'operator':<16} {'contender':<13} {'seconds':>8} {'x floor':>8} {'MB':>8}  difference (from start)"]
-    for operator, result in operators.items():
-        for name, values in result["contenders"].items():
-            difference = values.get("largest_difference", "")
-            beside = f"({result['largest_difference_from_start']})" if name == "ours" else difference
-            lines.append(
-                f"{operator:<16} {name:<13} {values['seconds']:>8.2f} {values['times_floor']:>8.2f} "
-                f"{values['anonymous_megabytes']:>8.1f}  {beside}".rstrip()
-            )
+HEADER = f"{'operator':<16} {'contender':<13} {'seconds':>8} {'x floor':>8} {'MB':>8}  difference (from start)"
+
+
+def rows(operator: str, result: dict[str, Any]) -> str:
+    """The result of one operator for people, under :data:`HEADER`."""
+    lines = []
+    for name, values in result["contenders"].items():
+        beside = f"({result['largest_difference_from_start']})" if name == "ours" else ""
+        if "largest_difference" in values:
+            beside = f"{values['largest_difference']}, {values['share_beyond_a_thousandth']:.1%} beyond 1/1000"
+        measured = f"{values['seconds']:>8.2f} {values['times_floor']:>8.2f} {values['anonymous_megabytes']:>8.1f}"
+        lines.append(f"{operator:<16} {name:<13} {measured}  {beside}".rstrip())
     return "\n".join(lines)
 
 
@@ -328,9 +348,13 @@ def main() -> None:
             "branches": len(list(folder.glob("branch-*"))),
             "model": "small" if arguments.small else "SmolLM2-135M" if arguments.run is None else arguments.arm,
             "missing": [name for name in wanted if name not in contenders],
-            "operators": {name: measure(name, contenders, folder, arguments.rounds) for name in arguments.operators},
+            "operators": {},
         }
-    sys.stdout.write(table(result["operators"]) + "\n")
+        sys.stdout.write(HEADER + "\n")
+        for name in arguments.operators:
+            result["operators"][name] = measure(name, contenders, folder, arguments.rounds)
+            sys.stdout.write(rows(name, result["operators"][name]) + "\n")
+            sys.stdout.flush()
     record("merge_operators", result)
 
 

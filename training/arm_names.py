@@ -36,7 +36,7 @@ def parse_arms(recipe: Recipe) -> list[Arm]:
     operators = _own_operators(recipe)
     arms = [parse_arm(name, recipe.splits, operators) for name in recipe.arms]
     for arm in arms:
-        if arm.is_fitted and recipe.mixture.validation == 0:
+        if arm.fits and recipe.mixture.validation == 0:
             raise InputError(
                 f"arm {arm.name!r} is fitted on validation rows and mixture.validation is 0; set it to 8 rows a "
                 "task or more"

@@ -113,9 +113,15 @@ class Arm:
         return self.weights == "uniform" or isinstance(self.branches, Shares | Soup)
 
     @property
-    def is_fitted(self) -> bool:
-        """Whether weights or a scale are chosen on validation data."""
-        return "fitted" in (self.weights, self.scale)
+    def is_average(self) -> bool:
+        """Whether the model is the branches' mean, which is what a statement about their basin needs."""
+        return self.operator == PAPERS_MERGE and self.weights != "fitted" and self.scale is None
+
+    @property
+    def fits(self) -> tuple[str, ...]:
+        """Names of the fits on validation data that the model depends on: of its weights, of its scale."""
+        weights = (self.merged_name,) if self.weights == "fitted" else ()
+        return (*weights, self.name) if self.scale == "fitted" else weights
 
     def reads_second_moments(self, optimizer: str) -> bool:
         """Whether its merge reads Adam's second moments of branches that were trained by this optimiser.

@@ -86,6 +86,7 @@ def fit_coefficients(
         {
             "key": key,
             "coefficients": list(fit.coefficients),
+            "at_bound": not set(BOUNDS).isdisjoint(fit.coefficients),
             "validation_loss": fit.loss,
             "path": [{"coefficients": list(point), "loss": value} for point, value in fit.path],
         },

@@ -85,6 +85,17 @@ def merge_doubts(arm: str, gain: float | None) -> list[str]:
     ]
 
 
+def fit_doubts(fits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Doubts about coefficients that were fitted on validation data, from ``fits/NAME.json``."""
+    at_bounds = [name for name, fit in fits.items() if fit["at_bound"]]
+    if not at_bounds:
+        return []
+    return [
+        f"{', '.join(at_bounds)}: the fit ended where it may not go on, so the arm is no optimum; its branches have "
+        "not moved far enough: train them for more epochs"
+    ]
+
+
 def retention_doubts(retention: RetentionResults) -> tuple[str, ...]:
     """Doubts about what tuning has cost outside the mixture: answers at length, and likelihood of the base model's."""
     doubts = []

@@ -11,7 +11,14 @@ from training.arms import Arm, Soup
 from training.branch_spec import BranchSpec
 from training.config import Recipe
 from training.cost import CostTable
-from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts, retention_doubts
+from training.doubts import (
+    clipping_doubts,
+    conflict_doubts,
+    fit_doubts,
+    merge_doubts,
+    partition_doubts,
+    retention_doubts,
+)
 from training.items import Items, load_items
 from training.noise import Interval, MacroLosses
 from training.partition_rules import PartitionRule
@@ -147,7 +154,7 @@ def summarise(
     )
     groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if arm.partition}
     partitions = tuple({arm.rule.name: arm.rule for arm in arms if arm.rule}.values())
-    doubts = _doubts(run, partitions, rows, specs)
+    doubts = _doubts(run, partitions, arms, rows, specs)
     retention = None
     if recipe.evaluation.retention:
         generator = child_generator(recipe.seed, "retention bootstrap")
@@ -163,6 +170,7 @@ def summarise(
 def _doubts(
     run: RunDirectory,
     partitions: Sequence[PartitionRule],
+    arms: Sequence[Arm],
     rows: Sequence[ArmRow],
     specs: Mapping[str, Sequence[BranchSpec]],
 ) -> tuple[str, ...]:
@@ -179,8 +187,11 @@ def _doubts(
     doubts += clipping_doubts(
         {arm: max(entry["clip_rate"] for entry in entries) for arm, entries in done.items() if entries}
     )
-    for row in rows:
-        doubts += merge_doubts(row.arm, row.gain)
+    for arm, row in zip(arms, rows, strict=True):
+        if arm.is_average:
+            doubts += merge_doubts(row.arm, row.gain)
+    fits = dict.fromkeys(name for arm in arms for name in arm.fits)
+    doubts += fit_doubts({name: read_json(run.fit(name)) for name in fits})
     return tuple(doubts)
 
 

@@ -122,8 +122,8 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
     ]
     lines += [
         "Loss is in nats per answer token, the mean over the mixture's tasks; tokens include the primer's; branch loss "
-        "is the branches' mean with the merge's weights, gain what merging took off it; ‖δ‖ is the distance from the "
-        "start.",
+        "is the branches' mean by their tokens (equal where all have seen all tasks), gain what the arm's model is "
+        "below it; ‖δ‖ is the distance from the start.",
         "",
         f"Seed {summary.seed}. {ONE_SEED}",
         "",

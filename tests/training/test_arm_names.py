@@ -156,7 +156,9 @@ def test_endings_change_the_merge_and_never_the_branches(stem: str, operator: st
     assert (arm.branches, arm.rule, arm.partition) == (plain.branches, plain.rule, plain.partition)
     assert f"+{arm.operator.name}" == (operator if operator not in ("", "+fitted") else "+linear")
     assert (arm.scale is None) == (scale == "")
-    assert arm.is_fitted == ("fitted" in operator + scale)
+    fits = [stem + operator] * (operator == "+fitted") + [stem + operator + scale] * (scale == "@fitted")
+    assert arm.fits == tuple(fits)
+    assert arm.is_average == (operator + scale == "")
     assert arm.reads_second_moments("adamw") == (operator in ("+ota", "+ffg", "+drift-corrected"))
 
 

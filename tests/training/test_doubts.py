@@ -2,7 +2,14 @@ from typing import Any
 
 import pytest
 
-from training.doubts import clipping_doubts, conflict_doubts, merge_doubts, partition_doubts, retention_doubts
+from training.doubts import (
+    clipping_doubts,
+    conflict_doubts,
+    fit_doubts,
+    merge_doubts,
+    partition_doubts,
+    retention_doubts,
+)
 from training.noise import Interval
 from training.retention_results import Retention, RetentionDifference, RetentionResults
 
@@ -115,3 +122,10 @@ def test_a_loss_on_general_answers_that_rises_beyond_noise_is_a_doubt_that_names
     assert "joint (+0.20)" in doubt
     assert "merit-1d" not in doubt
     assert "random-2" not in doubt
+
+
+def test_a_fit_that_ended_at_a_bound_is_no_optimum() -> None:
+    fits = {"merit-1d+fitted": {"at_bound": False}, "joint@fitted": {"at_bound": True}}
+    (doubt,) = fit_doubts(fits)
+    assert doubt.startswith("joint@fitted: the fit ended where it may not go on")
+    assert fit_doubts({"merit-1d+fitted": {"at_bound": False}}) == []
