@@ -3,9 +3,11 @@
 Four synthetic branches with the shapes of SmolLM2-135M, or those of a run's arm, are merged by every operator with its
 default settings. Each contender runs in a process of its own, on the same cores, files in the cache; all in turn for
 several rounds, one round for operators that decompose matrices. The floor reads what the operator reads and copies one
-model. Memory is the peak of anonymous pages. Differences are the largest between two merged weights, to be read beside
-the largest between ours and the start, and the share of weights that differ by more than a thousandth of that: mergekit's
-TIES keeps others of entries that are equal. Masks of DARE are drawn at random, so its merges are not compared.
+model. Memory is the peak of anonymous pages.
+
+Differences between merged weights are the largest, to be read beside the largest between ours and the start, and the
+share that is beyond a thousandth of that: of equal entries mergekit's TIES keeps others. Masks of DARE are drawn at
+random, so its merges are not compared.
 
 Models of mergekit and fusion_bench are loaded and saved by them. Where fusion_bench's own loop would merge a tied
 embedding twice (TIES, TSV-M, Iso-C, Iso-CTS), its functions are called on the tensors of the files, each once.

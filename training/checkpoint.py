@@ -1,18 +1,18 @@
 """Checkpoints of a running branch: one safetensors file with weights, optimiser state and position. No pickles."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from training.keyed_tensors import DAMAGED, tensors_hash
 from training.run_directory import replacing
 
 
@@ -41,18 +41,10 @@ def save_checkpoint(
                 contents[f"state/{entry}/{name}"] = value
     contents |= {f"kept/{name}": tensor for name, tensor in tensors.items()}
     contents = {name: tensor.contiguous() for name, tensor in contents.items()}
-    digest = hashlib.sha256(key.encode())
     head = {"key": key, "position": json.dumps(position)}
-    digest.update(head["position"].encode())
-    for name in sorted(contents):
-        _update(digest, name, contents[name])
+    sha256 = tensors_hash(head.values(), contents, contents.__getitem__)
     with replacing(path) as temporary:
-        save_file(contents, temporary, head | {"sha256": digest.hexdigest()})
-
-
-def _update(digest: Any, name: str, tensor: Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-    digest.update(tensor.reshape(-1).view(torch.uint8).cpu().numpy())
+        save_file(contents, temporary, head | {"sha256": sha256})
 
 
 def load_checkpoint(
@@ -66,13 +58,10 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             head, names = file.metadata(), sorted(file.keys())
-            digest = hashlib.sha256(key.encode())
-            digest.update(head["position"].encode())
-            for name in names:
-                _update(digest, name, file.get_tensor(name))
-            if head["key"] != key or head["sha256"] != digest.hexdigest():
+            sha256 = tensors_hash([key, head["position"]], names, file.get_tensor)
+            if head["key"] != key or head["sha256"] != sha256:
                 return None
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except DAMAGED:
         return None
     with safe_open(path, framework="pt") as file:
         _restore(file, names, trainable, optimizer)

@@ -124,7 +124,7 @@ class _RunCosts:
             arm.name,
             self.model,
             branches,
-            None if arm.is_fitted else self._around(needs_pass, self._is_merged(arm)),
+            None if arm.fits else self._around(needs_pass, self._is_merged(arm)),
             self._calibration_passes() if needs_pass else 0,
         )
 

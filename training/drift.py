@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from training.batching import Batch, Example, micro_batches
@@ -26,12 +24,13 @@ from training.branch_spec import BranchSpec, load_spec
 from training.config import StartSettings
 from training.errors import InputError
 from training.interruption import Interrupted
+from training.keyed_tensors import save_keyed_tensors, stored_tensors_key
 from training.loss import answer_losses, pack_if_possible
 from training.merge.second_moments import SecondMoments, open_second_moments
 from training.model import autocast, context_length, load_tokenizer
 from training.network import Network, Point
 from training.optimisation import learning_rate
-from training.run_directory import BranchDirectory, RunDirectory, replacing
+from training.run_directory import BranchDirectory, RunDirectory
 
 
 def measure_drift(
@@ -56,7 +55,7 @@ def measure_drift(
     """
     run = RunDirectory(root)
     path = run.drift(name)
-    if stored_drift_key(path) == key:
+    if stored_tensors_key(path) == key:
         return
     folders = {hashed: BranchDirectory(run.branch(hashed)) for hashed in branches}
     specs = {hashed: load_spec(folder.spec) for hashed, folder in folders.items()}
@@ -90,18 +89,7 @@ def measure_drift(
     for parameter, value in correction.items():
         if not torch.isfinite(value).all():
             raise InputError(f"the drift of {parameter!r} in arm {name} is not finite; lower branch.learning_rate")
-    with replacing(path) as temporary:
-        contents = {parameter: value.cpu().contiguous() for parameter, value in correction.items()}
-        save_file(contents, temporary, {"key": key})
-
-
-def stored_drift_key(path: Path) -> str | None:
-    """The key that a drift was stored under; None where there is none."""
-    try:
-        with safe_open(path, framework="np") as file:
-            return (file.metadata() or {}).get("key")
-    except (OSError, SafetensorError):
-        return None
+    save_keyed_tensors(path, key, correction)
 
 
 def half_travel(spec: BranchSpec) -> float:
