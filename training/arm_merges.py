@@ -96,7 +96,7 @@ class ArmMerges:
             models, weights, tasks = (*models, self._run.start), (*fitted, 1.0 - sum(fitted)), (*tasks, ())
         if operator.needs_start or fitted is not None:
             inputs.append(self._start.sha256)
-        if operator.needs_second_moments:
+        if arm.reads_second_moments(self._recipe.branch.optimizer):
             inputs.append([entry["second_moments"]["sha256"] for entry in done])
         if isinstance(operator, DriftCorrected):
             inputs += [list(average), self._start_settings.model_dump(exclude={"model"})]

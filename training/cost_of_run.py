@@ -257,11 +257,15 @@ def _hardware(run: RunDirectory) -> str:
 
 
 def _stage_seconds(events: Path) -> dict[str, Cost]:
-    """Seconds of every stage, in order, summed over all starts of the run, stopped ones too."""
-    if not events.exists():
-        return {}
+    """Seconds of every stage, in order, summed over all starts of the run, stopped ones too.
+
+    There are none where a line is missing or damaged: a sum over the rest would be too small.
+    """
     seconds: dict[str, float] = {}
-    for line in events.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + event["seconds"]
+    try:
+        for line in events.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + event["seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
     return {stage: measured(round(total, 3), f"{stage} stage") for stage, total in seconds.items()}

@@ -173,9 +173,16 @@ def test_arms_that_share_their_branches_are_compared_once_with_each_joint_traini
     assert pairs == [(arm, joint) for arm in ("merit-1d", "random-2") for joint in ("joint", "joint-equal-steps-2")]
 
 
-def test_an_arm_whose_stages_left_no_event_has_no_time_to_its_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["gone", "cut", "no JSON", "no event", "no text"])
+def test_an_arm_whose_stages_left_no_event_that_can_be_read_has_no_time_to_its_model(
+    tmp_path: Path, damage: str
+) -> None:
     run = write_run(tmp_path)
+    whole = run.events.read_bytes()
     run.events.unlink()
+    if damage != "gone":
+        other = {"cut": whole[:-9], "no JSON": whole + b"{\n", "no event": whole + b"[3]\n", "no text": whole + b"\xff"}
+        run.events.write_bytes(other[damage])
     table = table_of(run)
     assert {row.method for row in table.methods if row.seconds_to_model is None} == {
         "merit-1d",

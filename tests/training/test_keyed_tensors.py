@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -35,14 +35,19 @@ def test_where_there_is_no_file_or_no_key_there_is_none(tmp_path: Path) -> None:
         assert stored_tensors_key(tmp_path / "other") is None
 
 
-@settings(max_examples=200)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "file.safetensors"
+    save_keyed_tensors(path, "the key", TENSORS)
+    return path.read_bytes()
+
+
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.booleans())
 def test_damage_gives_no_key_or_leaves_every_tensor_as_it_was_and_never_an_error(
-    tmp_path_factory: pytest.TempPathFactory, position: int, value: int, cut: bool
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, position: int, value: int, cut: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    save_keyed_tensors(path, "the key", TENSORS)
-    raw = bytearray(path.read_bytes())
+    raw = bytearray(whole)
     position %= len(raw)
     raw[position] ^= value
     path.write_bytes(raw[:position] if cut else raw)

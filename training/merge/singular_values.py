@@ -9,9 +9,11 @@ Factors = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 """Left vectors [m, r], singular values [r] in descending order, right vectors as rows [r, n]."""
 
 LEAST_FOR_GRAM = 128
-"""Smaller side from which on matrices are decomposed through it: below, values near those dropped would lose digits."""
+"""Smaller side from which on matrices are decomposed through their Gram matrix, where it pays."""
 BLOCK = 4096
 """Rows that are widened at a time."""
+ZERO = 16
+"""Times the precision of a matrix: singular values below this share of the largest are rounding, not directions."""
 
 
 def singular_factors(matrix: NDArray[Any], most: int | None = None) -> Factors:
@@ -22,8 +24,8 @@ def singular_factors(matrix: NDArray[Any], most: int | None = None) -> Factors:
 
     Large matrices in single precision are decomposed through the eigenvectors of $A^\top A$ (or $A A^\top$, if that is
     smaller) in double precision, some three times as fast for layers of language models. Squaring loses half the
-    digits, and double precision has twice those of single: values that are not dropped are accurate to single precision
-    and so are their vectors.
+    digits, and double precision has twice those of single: values and vectors are accurate to single precision but for
+    those near the smallest that are kept, whose left vectors are orthogonal to within a hundredth.
 
     Args:
         matrix: to decompose.
@@ -38,7 +40,8 @@ def singular_factors(matrix: NDArray[Any], most: int | None = None) -> Factors:
             right, values, left = _through_gram(matrix.T, most)
             return left.T, values, right.T
         return _through_gram(matrix, most)
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    wide = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    left, values, right = (part.astype(matrix.dtype) for part in wide)
     rank = min(_rank(values, matrix.dtype), size if most is None else most)
     return left[:, :rank], values[:rank], right[:rank]
 
@@ -63,7 +66,7 @@ def _through_gram(matrix: NDArray[Any], most: int | None) -> Factors:
 
 def _rank(values: NDArray[Any], dtype: np.dtype[Any]) -> int:
     """How many of all singular ``values`` of a matrix of ``dtype`` are not zero to rounding."""
-    return int((values > len(values) * np.finfo(dtype).eps * values.max(initial=0.0)).sum())
+    return int((values > ZERO * np.finfo(dtype).eps * values.max(initial=0.0)).sum())
 
 
 def polar_factor(columns: NDArray[Any]) -> NDArray[Any]:
