@@ -1,7 +1,8 @@
-"""K-means with groups of equal size: the paper's partitions are balanced and its k-means (Table 10) is not.
+"""K-means with as many tasks in every group: the paper's partitions are balanced and its k-means (Table 10) is not.
 
 Comparing the two confounds what is grouped with how evenly. Here only the assignment of k-means changes: tasks go to
-means under the constraint that sizes differ by one at most, which is an assignment problem and solved exactly.
+means under the constraint that numbers of tasks differ by one at most, which is an assignment problem and solved
+exactly. Cuts along axes can even out samples or tokens instead, and where tasks are of unlike sizes these differ here.
 """
 
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def _within(points: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def balanced_kmeans_partition(matrix: ArrayLike, n_groups: int, rng: np.random.Generator) -> Partition:
-    """Groups of equal size, up to one task, with least squared distance to their group's mean gradient.
+    """Groups of equally many tasks, up to one, with least squared distance to their group's mean gradient.
 
     The best of several descents, each from even groups around K tasks drawn as first means. Under the constraint the
     descent gets stuck early, one task at a time being held by the mean it is part of, so each is finished by exchanges

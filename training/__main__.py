@@ -104,7 +104,7 @@ def merge(
 def harness(
     run: Annotated[Path, typer.Argument(help="run directory")],
     tasks: Annotated[str, typer.Option(help="tasks, groups or tags of lm-eval, as in arc_easy,mmlu")],
-    arm: Annotated[list[str], typer.Option(help="arm of the run; repeat for more; all if left out")] = [],  # noqa: B006
+    arm: Annotated[list[str], typer.Option(help="arm of the run; repeat for more; its recipe's if left out")] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(min=1, help="first items of each task; all if left out")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="requests in one pass; scores change by rounding alone")] = 4,
     include_path: Annotated[Path | None, typer.Option(help="folder of task files of your own (YAML)")] = None,

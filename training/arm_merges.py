@@ -21,6 +21,9 @@ from training.mixture import Mixture
 from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json
 from training.start import PlacedModel
 
+FIT_REVISION = 3
+DRIFT_REVISION = 3
+"""Count changes of what a fit or a drift pass computes, so that a run does not keep what an earlier form made."""
 PASSES_OF_A_FIT = 12
 """About how many gradients a fit takes, for progress bars."""
 
@@ -33,12 +36,11 @@ class Merge:
         key: hash of everything that decides its weights.
         branches: hashes of the branches.
         average: weights of the branches' mean, whatever the operator makes of the branches.
-        models: folders of what is merged: the branches; for fitted weights also the start; for a scaled arm the model
-            that is scaled.
+        models: folders of what is merged: the branches, or for a scaled arm the model that is scaled.
         tasks: per model, the tasks it was trained on.
         operator: the merge operator; linear over one model takes it as it is.
         weights: one per model, for operators that take them.
-        scale: λ in θ⁰ + λδ, for the record.
+        drift_key: hash of everything that decides the drift, for the operator that corrects it.
     """
 
     key: str
@@ -48,7 +50,7 @@ class Merge:
     tasks: tuple[tuple[str, ...], ...]
     operator: Operator
     weights: tuple[float, ...] | None
-    scale: float | None = None
+    drift_key: str | None = None
 
 
 class ArmMerges:
@@ -87,28 +89,29 @@ class ArmMerges:
         """The merge of an arm before any scale."""
         done = [self._done(spec) for spec in specs]
         average = self._average(arm, done)
-        models = tuple(BranchDirectory(self._run.branch(spec.hash)).model for spec in specs)
-        operator = arm.operator
-        inputs: list[Any] = [entry["sha256"] for entry in done]
+        operator = arm.operator if fitted is None else TaskArithmetic(factors=tuple(fitted))
         weights = average if operator.takes_weights else None
-        tasks = tuple(tuple(spec.tasks) for spec in specs)
-        if fitted is not None:
-            models, weights, tasks = (*models, self._run.start), (*fitted, 1.0 - sum(fitted)), (*tasks, ())
-        if operator.needs_start or fitted is not None:
+        inputs: list[Any] = [entry["sha256"] for entry in done]
+        if operator.needs_start:
             inputs.append(self._start.sha256)
-        if arm.reads_second_moments(self._recipe.branch.optimizer):
+        if operator.needs_second_moments:
             inputs.append([entry["second_moments"]["sha256"] for entry in done])
+        drift_key = None
         if isinstance(operator, DriftCorrected):
-            inputs += [list(average), self._start_settings.model_dump(exclude={"model"})]
+            moments = [entry.get("second_moments") for entry in done]
+            settings = self._start_settings.model_dump(exclude={"model"})
+            drift_key = content_hash([inputs, average, moments, settings, DRIFT_REVISION])
+            inputs.append(drift_key)
             operator = operator.model_copy(update={"drift": self._run.drift(name)})
         return Merge(
-            key=content_hash([inputs, weights, operator.name, operator.model_dump(mode="json")]),
+            key=content_hash([inputs, weights, operator.name, operator.revision, operator.model_dump(mode="json")]),
             branches=tuple(spec.hash for spec in specs),
             average=average,
-            models=models,
-            tasks=tasks,
+            models=tuple(BranchDirectory(self._run.branch(spec.hash)).model for spec in specs),
+            tasks=tuple(tuple(spec.tasks) for spec in specs),
             operator=operator,
             weights=weights,
+            drift_key=drift_key,
         )
 
     @staticmethod
@@ -121,15 +124,15 @@ class ArmMerges:
         scale = fitted[0] if fitted is not None else arm.scale
         assert isinstance(scale, float)
         model = self._run.arm(arm.merged_name)
+        operator = TaskArithmetic(scale=scale)
         return Merge(
-            key=content_hash([read_json(model / "arm.json")["sha256"], self._start.sha256, scale]),
+            key=content_hash([read_json(model / "arm.json")["sha256"], self._start.sha256, scale, operator.revision]),
             branches=merge.branches,
             average=merge.average,
             models=(model / "model",),
             tasks=(tuple(task.name for task in self._tasks),),
-            operator=TaskArithmetic(scale=scale),
+            operator=operator,
             weights=None,
-            scale=scale,
         )
 
     def _write(self, merges: Mapping[str, Merge]) -> None:
@@ -172,7 +175,9 @@ class ArmMerges:
             "name": name,
             "folders": folders,
             "initial": initial,
-            "key": content_hash([self._start.sha256, hashes, list(initial), data, start.model_dump(exclude={"model"})]),
+            "key": content_hash(
+                [self._start.sha256, hashes, initial, data, start.model_dump(exclude={"model"}), FIT_REVISION]
+            ),
             "start": start,
             "batch_tokens": self._recipe.branch.micro_batch_tokens,
         }
@@ -189,7 +194,7 @@ class ArmMerges:
                     "name": name,
                     "branches": merge.branches,
                     "weights": merge.average,
-                    "key": merge.key,
+                    "key": merge.drift_key,
                     "start": self._start_settings,
                 }
                 rows = sum(task.counts["train"] for task in self._tasks)

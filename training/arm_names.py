@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import Literal
 
@@ -9,32 +11,39 @@ from training.arms import PAPERS_MERGE, Arm, Branches, Shares, Soup, Whole
 from training.config import Recipe
 from training.errors import InputError
 from training.merge.operator import Operator
+from training.merge.operators.drift_corrected import DriftCorrected
 from training.merge.operators.linear import Linear
 from training.merge.operators.slerp import Slerp
 from training.merge.registry import OPERATORS, make_operator
 from training.mixture import Task
 from training.partition_rules import RULE_FORMS, PartitionRule, at_least, parse_rule
+from training.settings_file import SHOWN
 
 FORMS = (
     "base, start, joint, joint-EPOCHS, joint-equal-steps-K, joint-stratified-RULE, iid-K, soup-M, soup-split-M, or a "
     f"RULE: {RULE_FORMS}"
 )
 ENDINGS = "-uniform, +fitted or +OPERATOR where branches are merged, then @NUMBER or @fitted"
+LONGEST = 200
+"""Characters of an arm's name, which is that of its files too."""
 
 
 def parse_arms(recipe: Recipe) -> list[Arm]:
     """The arms of a recipe, in its order.
 
     Raises:
-        InputError: an unknown arm, a split or an operator whose name means another already, a setting that an operator
-            does not have, an arm that reads Adam's second moments where branches are trained without Adam, or one that
-            is fitted where there are no validation rows.
+        InputError: an unknown arm, one arm by two names, a split or an operator whose name means another already, a
+            setting that an operator does not have, an arm that reads Adam's second moments where branches are trained
+            without Adam, or one that is fitted where there are no validation rows.
     """
     for name in recipe.splits:
         if name.endswith("-uniform") or name.startswith("joint-stratified-") or _is_built_in(name):
             raise InputError(f"splits.{name}: {name!r} means another arm already; give the split another name")
     operators = _own_operators(recipe)
     arms = [parse_arm(name, recipe.splits, operators) for name in recipe.arms]
+    for arm, other in combinations(arms, 2):
+        if _nameless(arm) == _nameless(other):
+            raise InputError(f"arms {arm.name!r} and {other.name!r} are the same arm; drop one")
     for arm in arms:
         if arm.fits and recipe.mixture.validation == 0:
             raise InputError(
@@ -51,20 +60,37 @@ def parse_arms(recipe: Recipe) -> list[Arm]:
 
 def _is_built_in(name: str) -> bool:
     try:
-        parse_arm(name, {})
-    except InputError:
-        return False
-    return True
+        return _parse_branches(name, {}) is not None
+    except InputError:  # a number that is none for an arm of this form
+        return True
+
+
+def _nameless(arm: Arm) -> Arm:
+    """What an arm is, whatever it is called: ``random-2`` and ``random-2-s0`` are one."""
+    branches, rule = arm.branches, arm.rule
+    if rule is not None and rule.kind != "given":
+        rule = replace(rule, name="")
+        branches = replace(branches, strata=rule) if isinstance(branches, Whole) else rule
+    return replace(arm, name="", branches=branches)
 
 
 def _own_operators(recipe: Recipe) -> dict[str, Operator]:
     """The operators that the recipe names or gives settings of its own."""
     operators = {}
     for name, table in recipe.operators.items():
-        if name in ("fitted", Linear.name):
-            raise InputError(f"operators.{name}: {name!r} is no operator of an arm; give the table another name")
         settings = dict(table)
-        operators[name] = make_operator(str(settings.pop("operator", name)), settings)
+        operator = str(settings.pop("operator", name))
+        if operator != name and (name in OPERATORS or name == "fitted"):
+            raise InputError(f"operators.{name}: {name!r} means another merge already; give the table another name")
+        if operator in ("fitted", Linear.name):
+            raise InputError(f"operators.{name}: {operator!r} is no operator of an arm; remove the table")
+        try:
+            made = make_operator(operator, settings)
+        except InputError as error:
+            raise InputError(f"operators.{name}: {error}") from None
+        if isinstance(made, DriftCorrected) and made.drift is not None:
+            raise InputError(f"operators.{name}: the run itself measures the drift of an arm; remove 'drift'")
+        operators[name] = made
     return operators
 
 
@@ -82,6 +108,8 @@ def parse_arm(name: str, splits: Mapping[str, object], operators: Mapping[str, O
     >>> parse_arm("merit-2d-uniform", {}).partition.depth
     2
     """
+    if len(name) > LONGEST or not name.isascii():
+        raise InputError(f"arm {name[:SHOWN]!r} is no usable name; write it in at most {LONGEST} ASCII characters")
     merged, at, scale = name.partition("@")
     stem, plus, operator = merged.partition("+")
     uniform = stem.endswith("-uniform")
@@ -140,10 +168,12 @@ def _parse_operator(text: str, own: Mapping[str, Operator], name: str) -> Operat
 def _parse_scale(text: str, name: str) -> float | Literal["fitted"]:
     if text == "fitted":
         return text
-    if not re.fullmatch(r"\d+(\.\d+)?", text):
-        raise InputError(f"arm {name!r}: {text!r} is no scale; write @fitted or a positive number such as @0.8")
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?", text):
+        raise InputError(f"arm {name!r}: {text!r} is no scale; end it in @fitted or a positive number such as @0.8")
     if float(text) == 0:
         raise InputError(f"arm {name!r} would be the start itself; list 'start', or give a positive scale")
+    if float(text) == 1:
+        raise InputError(f"arm {name!r} would be {name.partition('@')[0]!r} itself; list that, or give another scale")
     return float(text)
 
 

@@ -53,8 +53,6 @@ def assemble_arm(
             "weights": list(merge.average),
             "operator": None if is_one else merge.operator.name,
             "settings": merge.operator.model_dump(mode="json"),
-            "coefficients": None if merge.weights is None else list(merge.weights),
-            "scale": merge.scale,
             "displacement": distance(model, run.start),
             "sha256": folder_hash(model),
             "companions_sha256": companions_hash(model),

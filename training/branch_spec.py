@@ -20,6 +20,20 @@ KeptMoments = Literal["none", "full", "rank-1"]
 """Whether a branch leaves Adam's second moments, and whether whole or as row and column sums."""
 
 
+class Share(Settings):
+    """A part of every task's rows.
+
+    Attributes:
+        index: which part, from 0.
+        of: into how many parts of equal size the rows are divided.
+        seed: of the division; the parts of one seed hold each row once.
+    """
+
+    index: int
+    of: int
+    seed: int
+
+
 class BranchSpec(Settings):
     """Everything that decides a branch's weights, and where its files are relative to the spec's own folder.
 
@@ -27,7 +41,7 @@ class BranchSpec(Settings):
         examples: that the branch sees in all, over its epochs.
         strata: groups of its tasks; every batch holds about as many examples of a group as befit the group's size. None
             at all: the examples are shuffled whatever their tasks.
-        share: (index, of) where the branch sees the index-th, from 0, of so many equal shares of every task's rows.
+        share: the part of every task's rows that the branch sees; None for all of them.
         second_moments: what it leaves of Adam's.
     """
 
@@ -44,7 +58,7 @@ class BranchSpec(Settings):
     sketch_size: int
     sketch_seed: int
     strata: tuple[tuple[str, ...], ...] = ()
-    share: tuple[int, int] | None = None
+    share: Share | None = None
     second_moments: KeptMoments = "none"
     start_path: str = "../../start"
     mixture_path: str = "../../mixture"

@@ -5,6 +5,7 @@ mean of the answer loss over the validation rows of the mixture's tasks; its gra
 of one gradient in θ with the displacements.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ def fit_coefficients(
     standing = read_sealed(run.fit(name))
     if standing is not None and standing["key"] == key:
         return standing["coefficients"]
+    began = time.monotonic()
     models = {f"model-{number}": folder for number, folder in enumerate(folders, start=1)}
     with Network({"start": run.start, **models}, start.precision, torch.device(device)) as network:
         tasks = _validation_examples(run, start, network)
@@ -88,6 +90,7 @@ def fit_coefficients(
             "coefficients": list(fit.coefficients),
             "at_bound": not set(BOUNDS).isdisjoint(fit.coefficients),
             "validation_loss": fit.loss,
+            "seconds": round(time.monotonic() - began, 3),
             "path": [{"coefficients": list(point), "loss": value} for point, value in fit.path],
         },
     )

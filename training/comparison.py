@@ -1,6 +1,7 @@
 """Two arms over several runs: ``training compare``. Reads evaluations only; trains and evaluates nothing."""
 
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ RUNS_FOR_SIGNED_RANK = 5
 ALPHA = 0.05
 
 RANDOM = re.compile(r"random-(\d+)(-s\d+)?((?:-uniform)?(?:[+@].*)?)")
+NAME = re.compile(r"(?P<branches>.+?)(?P<ending>(?:-uniform)?(?:[+@].*)?)")
+"""An arm's name: what is trained, then how it is merged and scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class ComparedArms:
         holm: p-value of the difference, adjusted for the number of controls.
         signed_rank: over runs, where there are five or more.
         signed_rank_holm: its p-value, adjusted likewise.
-        rank: of the arm among random ones with as many groups.
+        rank: of the arm's partition among random ones into as many groups, all merged and scaled alike.
         visible: the smallest difference that so many of each level could show; None where nothing varies.
         doubts: what the numbers do not show.
     """
@@ -103,13 +106,14 @@ def compare_runs(
 
     Args:
         folders: run directories.
-        arm: name of an arm that all of them evaluated.
+        arm: name of an arm in the recipe of each.
         controls: names of others; ``random-K`` pools all random arms of K groups, whatever their seeds.
         metric_name: what is compared, a name in ``METRICS``.
         seed: of the resampling.
 
     Raises:
-        InputError: a run without the arm or the control, a damaged evaluation, or no items that the metric applies to.
+        InputError: a run whose recipe has no such arm or control, an evaluation that is missing or damaged, or no items
+            that the metric applies to.
     """
     if metric_name not in METRICS:
         raise InputError(f"unknown metric {metric_name!r}; take one of: {', '.join(METRICS)}")
@@ -164,16 +168,24 @@ def _refuse_repetitions(folders: Sequence[Path], arm: str, controls: Sequence[st
 
 
 def _arms(folder: Path) -> list[str]:
-    """Names of the models that a run evaluated, without its single branches."""
-    names = sorted(path.stem for path in RunDirectory(folder).evaluation("any").parent.glob("*.npz"))
-    return [name for name in names if not name.startswith("branch-")]
+    """Names of the arms of a run: those of its recipe; evaluations of an earlier recipe may stand beside theirs."""
+    config = RunDirectory(folder).config
+    try:
+        return list(tomllib.loads(config.read_text(encoding="utf-8"))["arms"])
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is no run directory: it has no config.toml; give one that `training run` wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{config} is damaged ({error}); run the recipe of {folder} again") from None
 
 
 def _load(folder: Path, arm: str) -> Items:
-    path = RunDirectory(folder).evaluation(arm)
-    if arm not in _arms(folder):
-        known = ", ".join(_arms(folder)) or "none that was evaluated"
-        raise InputError(f"run {folder} has no arm {arm!r}; its arms are: {known}")
+    path, arms = RunDirectory(folder).evaluation(arm), _arms(folder)
+    if arm not in arms:
+        raise InputError(f"run {folder} has no arm {arm!r}; its arms are: {', '.join(arms)}")
+    if not path.exists():
+        raise InputError(f"run {folder} has not evaluated {arm!r} yet; run its recipe again to finish it")
     if not is_intact_npz(path):
         raise InputError(f"{path} is damaged; run the recipe of {folder} again")
     return load_items(path)
@@ -246,11 +258,15 @@ def _signed_rank(study: PairedStudy, metric: Metric) -> SignedRank | None:
 
 
 def _is_rule_among(folders: Sequence[Path], arm: str, control: str) -> bool:
-    """Whether the arm's partition could have been one of the control's: random ones into as many groups."""
-    asked = RANDOM.fullmatch(control)
-    if asked is None or RANDOM.fullmatch(arm):
+    """Whether the arm differs from the control's in nothing but who drew its groups, which is what a rank presumes.
+
+    That takes a rule that divides the tasks into as many groups, and the same merge and scale.
+    """
+    asked, own = RANDOM.fullmatch(control), NAME.fullmatch(arm)
+    if asked is None or own is None or RANDOM.fullmatch(arm) or own["ending"] != asked[3]:
         return False
-    return all(_branches(folder, arm) == int(asked[1]) for folder in folders)
+    partitions = [RunDirectory(folder).partition(own["branches"]) for folder in folders]
+    return all(path.exists() and len(read_json(path)["groups"]) == int(asked[1]) for path in partitions)
 
 
 def _rank(
@@ -265,11 +281,6 @@ def _rank(
     rule = [sign * _macro(items, metric) for items in own]
     randoms = [[sign * _macro(items, metric) for items in arms.values()] for arms in pool]
     return permutation_rank(rule, randoms, generator, repeated=repeated)
-
-
-def _branches(folder: Path, arm: str) -> int:
-    record = RunDirectory(folder).arm(arm) / "arm.json"
-    return len(read_json(record)["branches"]) if record.exists() else 0
 
 
 def _macro(items: Items, metric: Metric) -> float:

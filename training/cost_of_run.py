@@ -259,7 +259,7 @@ def _hardware(run: RunDirectory) -> str:
 def _stage_seconds(events: Path) -> dict[str, Cost]:
     """Seconds of every stage, in order, summed over all starts of the run, stopped ones too.
 
-    There are none where a line is missing or damaged: a sum over the rest would be too small.
+    There are none where a line is damaged: a sum over the rest would be too small.
     """
     seconds: dict[str, float] = {}
     try:

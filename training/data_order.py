@@ -17,13 +17,12 @@ Strata = tuple[tuple[range, ...], ...]
 def rows_of_share(spec: BranchSpec, task: str, rows: int) -> list[int]:
     """Positions, ascending, of the rows of a task with ``rows`` rows that the branch sees.
 
-    Branches with the same seed and number of shares permute a task's rows alike and take every so many-th: together
-    they see each row once.
+    Shares of one seed and number permute a task's rows alike and take every so many-th.
     """
     if spec.share is None:
         return list(range(rows))
-    index, of = spec.share
-    return sorted(child_generator(spec.seed, "shares", task).permutation(rows)[index::of].tolist())
+    order = child_generator(spec.share.seed, "shares", task).permutation(rows)
+    return sorted(order[spec.share.index :: spec.share.of].tolist())
 
 
 def step_indices(spec: BranchSpec, step: int, rows: Sequence[int]) -> list[int]:

@@ -10,6 +10,8 @@ FEW_ENTRIES = 1_000
 LIKELY_FLIP = 0.2
 UNSTABLE = 0.5
 NO_BETTER_THAN_RANDOM = 0.5
+UNEVEN = 1.5
+"""Samples of a partition's largest group over those of its smallest, beyond which the sizes are a difference too."""
 MEANT_TO_PART = ("pca", "kmeans", "kmeans-balanced")
 """Rules that mean to put unlike gradients into different groups."""
 OFTEN_CLIPPED = 0.5
@@ -62,11 +64,33 @@ def partition_doubts(partition: Mapping[str, Any], tasks: Sequence[str]) -> list
         doubts.append(f"{name}: the centring decides the split ({', '.join(apart)} disagree)")
     better = (partition.get("rank", 1) - 1) / partition.get("random_draws", 1)
     if partition["rule"] in MEANT_TO_PART and better > NO_BETTER_THAN_RANDOM:
-        doubts.append(
-            f"{name}: {better:.0%} of random partitions with groups of these sizes part the gradients more; cosines "
-            "leave the gradients' norms out: compare merit-1d-swap or raw-1d"
-        )
+        doubt = f"{name}: {better:.0%} of random partitions with groups of these sizes part the gradients more"
+        if partition["matrix"] == "cosine" and not partition.get("swapped_on"):
+            doubt += "; cosines leave the gradients' norms out: compare merit-1d-swap or raw-1d"
+        doubts.append(doubt)
     return doubts
+
+
+def size_doubts(partitions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Doubts about comparing partitions of a run, from their ``partitions/NAME.json``: groups of unlike sizes.
+
+    Along axes and at random, groups are cut to as many training samples as can be; other rules even out the number of
+    tasks, or nothing.
+    """
+    ratios = {record["name"]: max(record["samples"]) / min(record["samples"]) for record in partitions}
+    even = {
+        len(record["groups"]): record["name"]
+        for record in partitions
+        if record["rule"] == "pca"
+        and (record["matrix"], record["swapped_on"]) == ("cosine", None)
+        and ratios[record["name"]] <= UNEVEN
+    }
+    return [
+        f"{name}: its largest group has {ratios[name]:.1f} times the training samples of its smallest, that of {merit} "
+        f"{ratios[merit]:.1f} times; a difference between them may be one of sizes"
+        for name, merit in ((record["name"], even.get(len(record["groups"]))) for record in partitions)
+        if merit is not None and ratios[name] > UNEVEN
+    ]
 
 
 def clipping_doubts(clip_rates: Mapping[str, float]) -> list[str]:

@@ -1,15 +1,21 @@
 r"""What takes a merge back towards joint training: the drift between branches, measured in one more round of gradients.
 
-Branches that descend alone for $\tau$ steps and are averaged end apart from joint descent by
+Branches that descend alone for $\tau$ steps of size η and are averaged end apart from joint descent by
 $\tfrac12\eta^2\tau(\tau-1)\,\mathrm{Cov}_k(H_k, g_k)$ to leading order (theorem C of ``merit_theory.merged_loss``), and
-$\sum_k p_k\,[g_k(\theta_k) - g_k(\bar\theta)]$ is $-\eta\tau$ times the same covariance. So the mean plus
+$\sum_k p_k\,[g_k(\theta_k) - g_k(\bar\theta)]$ is $-\eta\tau$ times the same covariance. So under gradient descent the
+mean plus
 
-$$c = \tfrac12 \tfrac{\tau-1}{\tau} \Big(\sum_t \eta_t\Big) \sum_k p_k P_k\,[g_k(\theta_k) - g_k(\bar\theta)]$$
+$$c = \tfrac12 \sum_k p_k \Big(R_k - \frac{\sum_t r_{kt}^2}{R_k}\Big) P_k\,[g_k(\theta_k) - g_k(\bar\theta)], \qquad
+r_{kt} = \eta_t \min(1, \text{clip}/\|g_{kt}\|), \quad R_k = \sum_t r_{kt},$$
 
-has an error of higher order. Under gradient descent P is one. Under Adam it is what each branch divided its steps by at
-the end, $1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which nothing is proved.
+has an error of higher order; P is one, and $r_{kt}$ is what step t of branch k multiplied its gradient by, over one
+minus the momentum. Under Adam P is what the branch divided its steps by at the end,
+$1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which nothing is proved, and which leaves out
+weight decay and the change of v over training.
 """
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,7 +35,6 @@ from training.loss import answer_losses, pack_if_possible
 from training.merge.second_moments import SecondMoments, open_second_moments
 from training.model import autocast, context_length, load_tokenizer
 from training.network import Network, Point
-from training.optimisation import learning_rate
 from training.run_directory import BranchDirectory, RunDirectory
 
 
@@ -78,7 +83,7 @@ def measure_drift(
                 for point, sign in points:
                     network.move_to(point)
                     _gradient(network, batches, examples, start, report, stopping)
-                    factor = sign * mean[hashed] * half_travel(spec)
+                    factor = sign * mean[hashed] * half_travel(folders[hashed], spec)
                     for parameter, value in parameters.items():
                         if value.grad is None:
                             continue
@@ -92,10 +97,14 @@ def measure_drift(
     save_keyed_tensors(path, key, correction)
 
 
-def half_travel(spec: BranchSpec) -> float:
-    """Half the sum of the learning rates of all steps, less a step's part: ½ (τ-1)/τ Σ η_t."""
-    rates = [learning_rate(spec.settings, step, spec.steps) for step in range(spec.steps)]
-    return 0.5 * (spec.steps - 1) / spec.steps * float(np.sum(rates))
+def half_travel(branch: BranchDirectory, spec: BranchSpec) -> float:
+    """Half of what the steps multiplied gradients by, summed, less their weighted mean; ½η(τ-1) where all are η."""
+    lines = [json.loads(line) for line in branch.metrics.read_text().splitlines()]
+    limit = spec.settings.clip_norm or math.inf
+    sizes = [line["learning_rate"] * min(1.0, limit / max(line["gradient_norm"], 1e-300)) for line in lines]
+    total = math.fsum(sizes)
+    travel = total - math.fsum(size**2 for size in sizes) / total
+    return 0.5 * travel / (1 - spec.settings.momentum)
 
 
 def _gradient(

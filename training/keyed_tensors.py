@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,7 +36,7 @@ def stored_tensors_key(path: Path) -> str | None:
 
 def tensors_hash(texts: Iterable[str], names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
     """SHA-256 over ``texts``, and over name, dtype, shape and bytes of every tensor in the order of their names."""
-    digest = hashlib.sha256()
+    digest: Any = hashlib.sha256()
     for text in texts:
         digest.update(text.encode())
     for name in sorted(names):

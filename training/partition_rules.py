@@ -11,6 +11,8 @@ RuleKind = Literal[
     "pca", "random", "kmeans", "kmeans-balanced", "conflict-induced", "conflict-induced-apart", "worst", "given"
 ]
 
+MOST = 9999
+"""Groups or branches that the name of an arm can ask for."""
 RULE_FORMS = (
     "merit-Nd[-swap], raw-Nd[-swap], random-K[-sSEED], kmeans-K, kmeans-balanced-K, conflict-induced-K, "
     "conflict-induced-apart-K, worst-K, a name in [splits]"
@@ -112,8 +114,8 @@ def at_least(least: int, digits: str, name: str) -> int:
     """The number in an arm's name.
 
     Raises:
-        InputError: it is below ``least``.
+        InputError: it is below ``least`` or beyond :data:`MOST`.
     """
-    if int(digits) < least:
-        raise InputError(f"arm {name!r}: the number must be at least {least}")
+    if not least <= int(digits) <= MOST:
+        raise InputError(f"arm {name!r}: the number must be at least {least} and at most {MOST}")
     return int(digits)

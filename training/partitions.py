@@ -101,7 +101,8 @@ def _make_partition(
     except ValueError as error:
         raise InputError(f"partition {rule.name}: {error}") from None
     groups = [[tasks[index] for index in group] for group in partition.groups]
-    write_json(run.partition(rule.name), record | {"groups": groups})
+    samples = [int(conflicts.train_samples[list(group)].sum()) for group in partition.groups]
+    write_json(run.partition(rule.name), record | {"groups": groups, "samples": samples})
     return groups
 
 

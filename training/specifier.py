@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.arms import Arm, Shares, Soup, Whole
-from training.branch_spec import BranchSpec
+from training.branch_spec import BranchSpec, Share
 from training.config import BranchSettings, Recipe
 from training.mixture import Task
 from training.seeds import child_seed
@@ -25,8 +25,8 @@ class Specifier:
         """The branches of an arm; ``groups`` are those of its rule, if it has one.
 
         Branch m of every soup has seed number m, so larger soups hold the smaller ones' branches, and one of
-        ``soup-split-M`` differs from that of ``soup-M`` by its budget alone. All shares have the run's seed, which is
-        what makes them shares of one permutation.
+        ``soup-split-M`` differs from that of ``soup-M`` by its budget alone. Every share has an order of its own: in
+        one order, branches would see the same mix of tasks at every step, and averaging could not even that out.
         """
         plan, everything = arm.branches, list(self.tasks)
         if isinstance(plan, str):
@@ -39,7 +39,11 @@ class Specifier:
             seeds = [child_seed(self.recipe.seed, "soup", number) for number in range(1, plan.count + 1)]
             return [self.branch(everything, epochs=epochs, seed=seed) for seed in seeds]
         if isinstance(plan, Shares):
-            return [self.branch(everything, share=(index, plan.count)) for index in range(plan.count)]
+            shares = [Share(index=index, of=plan.count, seed=self.recipe.seed) for index in range(plan.count)]
+            return [
+                self.branch(everything, share=share, seed=child_seed(self.recipe.seed, "share order", share.index))
+                for share in shares
+            ]
         return [self.branch(group) for group in groups]
 
     def branch(
@@ -50,7 +54,7 @@ class Specifier:
         batch: int = 1,
         seed: int | None = None,
         strata: Sequence[Sequence[str]] = (),
-        share: tuple[int, int] | None = None,
+        share: Share | None = None,
     ) -> BranchSpec:
         """A branch over the tasks of ``group`` in the mixture's order.
 
@@ -76,11 +80,11 @@ class Specifier:
         *,
         epochs: float,
         batch: int,
-        share: tuple[int, int] | None,
+        share: Share | None,
     ) -> BranchSpec:
         chosen = [task for name, task in self.tasks.items() if name in group]
-        index, of = share or (0, 1)
-        rows = sum(len(range(index, task.counts[split], of)) for task in chosen)
+        first, every = (share.index, share.of) if share else (0, 1)
+        rows = sum(len(range(first, task.counts[split], every)) for task in chosen)
         start = self.recipe.start
         return BranchSpec(
             tasks={task.name: task.hashes[split] for task in chosen},

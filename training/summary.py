@@ -1,6 +1,5 @@
 """The table that ends a run: every arm with its cost, its loss and what separates it from its controls, if anything."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from training.arms import Arm, Soup
 from training.branch_spec import BranchSpec
 from training.config import Recipe
+from training.controls import controls
 from training.cost import CostTable
 from training.doubts import (
     clipping_doubts,
@@ -18,6 +18,7 @@ from training.doubts import (
     merge_doubts,
     partition_doubts,
     retention_doubts,
+    size_doubts,
 )
 from training.items import Items, load_items
 from training.noise import Interval, MacroLosses
@@ -63,6 +64,7 @@ class ArmRow:
         loss: macro mean loss with its interval over test items.
         branch_loss: mean loss of the branches, weighted by their tokens, or equally where the paper's merge would.
         gain: branch_loss minus loss.
+        fitted: whether weights or scale were fitted, which only validation rows of the mixture's tasks make possible.
         results: everything else that was measured.
     """
 
@@ -76,6 +78,7 @@ class ArmRow:
     loss: Interval
     branch_loss: float | None
     gain: float | None
+    fitted: bool
     results: Results
 
 
@@ -150,7 +153,7 @@ def summarise(
     differences = tuple(
         Difference(arm.name, control, losses.difference(names.index(arm.name), names.index(control)))
         for arm in arms
-        for control in _controls(arm, specs, names)
+        for control in controls(arm, specs[arm.name], arms)
     )
     groups = {arm.name: [list(spec.tasks) for spec in specs[arm.name]] for arm in arms if arm.partition}
     partitions = tuple({arm.rule.name: arm.rule for arm in arms if arm.rule}.values())
@@ -178,8 +181,10 @@ def _doubts(
     if run.conflicts.exists():
         conflicts = read_json(run.conflicts)
         doubts += conflict_doubts(conflicts)
-        for rule in partitions:
-            doubts += partition_doubts(read_json(run.partition(rule.name)), conflicts["tasks"])
+        records = [read_json(run.partition(rule.name)) for rule in partitions]
+        for record in records:
+            doubts += partition_doubts(record, conflicts["tasks"])
+        doubts += size_doubts(records)
     done = {
         arm: [read_json(BranchDirectory(run.branch(spec.hash)).done) for spec in branches]
         for arm, branches in specs.items()
@@ -223,6 +228,7 @@ def _row(
         loss=loss,
         branch_loss=branch_loss,
         gain=None if branch_loss is None else branch_loss - loss.value,
+        fitted=bool(arm.fits),
         results=_results(items),
     )
 
@@ -253,24 +259,3 @@ def _per_task(items: Items) -> dict[str, Any]:
             for name, outside, loss, accuracy, match in columns
         }
     }
-
-
-def _controls(arm: Arm, specs: Mapping[str, Sequence[BranchSpec]], names: Sequence[str]) -> list[str]:
-    """The arms that could refute a claim for ``arm``.
-
-    Those are plain joint training; the same branches merged plainly, and the same merge unscaled; as many steps, or for
-    a soup of whole runs as many epochs; batches stratified over its groups; and as many random groups, merged alike.
-    """
-    if arm.untrained or arm.name == "joint":
-        return ["start"] if arm.name == "joint" and "start" in names else []
-    plain = arm.merged_name.partition("+")[0]
-    branches = specs[arm.name]
-    groups = max(len(branches), len(branches[0].strata))
-    has_whole_budgets = isinstance(arm.branches, Soup) and not arm.branches.split
-    same_size = f"joint-{groups}" if has_whole_budgets else f"joint-equal-steps-{groups}"
-    controls = ["joint", plain, arm.merged_name, same_size]
-    if arm.partition is not None and arm.partition.kind != "random":
-        controls.append(f"joint-stratified-{arm.partition.name}")
-        merged_alike = rf"random-{groups}(-s\d+)?(-uniform)?{re.escape(arm.name.removeprefix(plain))}"
-        controls += [name for name in names if re.fullmatch(merged_alike, name)]
-    return [name for name in dict.fromkeys(controls) if name in names and name != arm.name]

@@ -71,6 +71,11 @@ def difference_line(difference: Difference) -> str:
     return f"{difference.arm}: loss {what} {difference.control} ({signed} nats)"
 
 
+def _fitted_section(rows: Sequence[ArmRow]) -> list[str]:
+    fitted = ", ".join(row.arm for row in rows if row.fitted)
+    return [f"Fitted on validation rows, which no other arm has seen: {fitted}.", ""] if fitted else []
+
+
 def _retention_section(retention: RetentionResults) -> list[str]:
     head = ["arm", "loss [95 %]", "KL [95 %]", "answer length [95 %]", "cut %"]
     rows = [
@@ -125,6 +130,7 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
         "is the branches' mean by their tokens (equal where all have seen all tasks), gain what the arm's model is "
         "below it; ‖δ‖ is the distance from the start.",
         "",
+        *_fitted_section(summary.rows),
         f"Seed {summary.seed}. {ONE_SEED}",
         "",
     ]

@@ -132,6 +132,10 @@ def test_an_arm_that_is_none_is_refused_by_name(name: str) -> None:
         ("merit-1d@0.5@0.5", "is no scale"),
         ("merit-1d@0.8+ties", "is no scale"),
         ("merit-1d@0.0", "would be the start itself"),
+        ("merit-1d+ties@1.0", "would be 'merit-1d[+]ties' itself"),
+        ("merit-1d@1000", "'1000' is no scale"),
+        ("soup-10000", "at most 9999"),
+        ("random-10000000000", "at most 9999"),
     ],
 )
 def test_an_ending_that_does_not_fit_is_refused_with_a_remedy(name: str, remedy: str) -> None:
@@ -162,6 +166,13 @@ def test_endings_change_the_merge_and_never_the_branches(stem: str, operator: st
     assert arm.reads_second_moments("adamw") == (operator in ("+ota", "+ffg", "+drift-corrected"))
 
 
+@pytest.mark.parametrize("name", ["soup-" + "9" * 5000, "joint-" + "9" * 400, "joint@0." + "1" * 300, "soup-\u0663"])
+def test_a_name_that_cannot_be_that_of_a_file_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="no usable name; write it in at most 200 ASCII characters") as caught:
+        parse_arm(name, {})
+    assert len(str(caught.value)) < 200
+
+
 def test_a_stratified_arm_needs_its_rule_but_has_one_branch() -> None:
     arm = parse_arm("joint-stratified-merit-1d@0.8", {})
     assert (arm.rule, arm.partition, arm.untrained) == (MERIT, None, None)
@@ -177,11 +188,52 @@ def recipe(**settings: object) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    "name", ["joint", "merit-1d", "random-2-s3", "mine-uniform", "soup-2", "iid-3", "joint-stratified-mine"]
+    "name",
+    [
+        "joint",
+        "merit-1d",
+        "random-2-s3",
+        "mine-uniform",
+        "soup-2",
+        "iid-3",
+        "joint-stratified-mine",
+        "soup-1",
+        "joint-0",
+    ],
 )
 def test_a_split_cannot_take_a_name_that_means_another_arm(name: str) -> None:
     with pytest.raises(InputError, match=name):
         parse_arms(recipe(splits={name: [["a"], ["b"]]}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("random-2", "random-2-s0"),
+        ("random-2+ties", "random-02+ties"),
+        ("joint", "joint-1.0"),
+        ("joint-stratified-random-2", "joint-stratified-random-2-s0"),
+        ("merit-1d@0.5", "merit-1d@0.50"),
+        ("merit-1d+ties", "merit-1d+mine"),
+    ],
+)
+def test_one_arm_by_two_names_would_count_twice_and_is_refused(one: str, other: str) -> None:
+    own = {"mine": {"operator": "ties"}}
+    parse_arms(recipe(arms=[one], operators=own))
+    with pytest.raises(InputError, match="are the same arm; drop one") as caught:
+        parse_arms(recipe(arms=["start", one, "soup-2", other], operators=own))
+    assert repr(one) in str(caught.value)
+    assert repr(other) in str(caught.value)
+
+
+def test_arms_that_differ_in_anything_but_their_name_are_different() -> None:
+    arms = ["merit-1d", "raw-1d", "merit-1d-swap", "merit-1d-uniform", "random-2", "random-2-s1", "kmeans-2", "worst-2"]
+    arms += ["mine", "yours", "joint-stratified-mine", "joint-stratified-yours", "joint-equal-steps-2", "joint-2"]
+    arms += ["iid-2", "soup-2", "soup-split-2", "soup-2+ties", "soup-2+sparse", "soup-2+fitted", "soup-2@fitted"]
+    splits = {"mine": [["a"], ["b"]], "yours": [["b"], ["a"]]}
+    own = {"sparse": {"operator": "ties", "density": 0.1}}
+    mixture = {"tasks": ["reasoning_gym:gcd"], "validation": 8}
+    assert len(parse_arms(recipe(arms=arms, splits=splits, operators=own, mixture=mixture))) == len(arms)
 
 
 @pytest.mark.parametrize("name", ["merit-1d+ota", "soup-2+ffg@0.5"])
@@ -233,10 +285,15 @@ def test_a_recipe_gives_operators_settings_and_names_of_its_own() -> None:
     arms = parse_arms(recipe(arms=["merit-1d+sparse", "merit-1d+star", "merit-1d+ties"], operators=own))
     assert [arm.operator for arm in arms] == [Ties(density=0.05), Star(kept=0.9), Ties()]
     for wrong, message in [
-        ({"sparse": {"operator": "tise"}}, "no merge operator 'tise'"),
-        ({"ties": {"densty": 0.1}}, "unknown key densty"),
+        ({"sparse": {"operator": "tise"}}, "operators.sparse: there is no merge operator 'tise'"),
+        ({"sparse": {}}, "operators.sparse: there is no merge operator 'sparse'"),
+        ({"sparse": {"operator": "linear"}}, "operators.sparse: 'linear' is no operator"),
+        ({"ties": {"densty": 0.1}}, "operators.ties: .*unknown key densty"),
+        ({"ties": {"operator": "dare"}}, "operators.ties: 'ties' means another merge already"),
+        ({"fitted": {"operator": "ties"}}, "operators.fitted: 'fitted' means another merge already"),
         ({"fitted": {}}, "'fitted' is no operator"),
         ({"linear": {}}, "'linear' is no operator"),
+        ({"drift-corrected": {"drift": "mine.safetensors"}}, "operators.drift-corrected: .*remove 'drift'"),
     ]:
         with pytest.raises(InputError, match=message):
             parse_arms(recipe(operators=wrong))

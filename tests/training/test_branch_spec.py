@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.training.branch_specs import make_spec
-from training.branch_spec import BranchSpec, load_spec
+from training.branch_spec import BranchSpec, Share, load_spec
 from training.config import BranchSettings
 from training.errors import InputError
 from training.run_directory import write_json
@@ -22,7 +22,7 @@ OTHER_VALUES = {
     "sketch_size": 65,
     "sketch_seed": 2,
     "strata": (("a",), ("b",)),
-    "share": (0, 2),
+    "share": {"index": 0, "of": 2, "seed": 0},
 }
 OTHER_SETTINGS = {
     "optimizer": "sgd",
@@ -80,7 +80,7 @@ def test_the_order_of_tasks_is_the_order_of_examples_and_so_another_branch() -> 
 
 def test_a_spec_is_read_back_from_its_file_with_its_hash(tmp_path: Path) -> None:
     settings = BranchSettings(clip_norm=None, learning_rate=1 / 3)
-    more = {"strata": (("a",), ("b",)), "share": (1, 3), "second_moments": "full"}
+    more = {"strata": (("a",), ("b",)), "share": Share(index=1, of=3, seed=5), "second_moments": "full"}
     spec = make_spec(tasks={"b": "22", "a": "11"}, settings=settings, **more)
     write_json(tmp_path / "spec.json", spec.model_dump())
     assert load_spec(tmp_path / "spec.json") == spec

@@ -8,7 +8,7 @@ from tests.training.recorded_runs import write_run
 from training.comparison import compare_runs
 from training.errors import InputError
 from training.items import load_items
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, write_json
 
 ARMS = {"joint": 0.5, "merit-1d": 0.4, "random-2": 0.45, "random-2-s1": 0.46, "random-2-s2": 0.47, "random-4": 0.7}
 
@@ -105,7 +105,7 @@ def test_the_same_command_gives_the_same_json(tmp_path: Path) -> None:
 
 def test_arms_evaluated_on_other_items_are_not_compared(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", {"joint": 0.5}, seed=0)
-    write_run(tmp_path / "run", {"merit-1d": 0.5}, seed=1)
+    write_run(folder, {"merit-1d": 0.5}, seed=1, recipe=["joint", "merit-1d"])
     with pytest.raises(InputError, match="were evaluated on other items"):
         compare_runs([folder], "merit-1d", ["joint"])
 
@@ -128,13 +128,56 @@ def test_what_cannot_be_compared_is_named(
         compare_runs(runs_of(tmp_path, 1, generated=False), arm, controls, metric)
 
 
-def test_a_run_given_twice_or_without_evaluations_or_with_a_damaged_one_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arm", "control", "ranked"),
+    [
+        ("merit-1d", "random-2", True),
+        ("merit-1d+ties@0.8", "random-2+ties@0.8", True),
+        ("merit-1d-uniform", "random-2-uniform", True),
+        ("merit-1d", "random-2-uniform", False),
+        ("merit-1d-uniform", "random-2", False),
+        ("merit-1d+ties", "random-2+ties@0.8", False),
+        ("merit-1d@fitted", "random-2", False),
+        ("iid-2", "random-2", False),
+        ("soup-2", "random-2", False),
+        ("joint-stratified-merit-1d", "random-2", False),
+    ],
+)
+def test_only_a_rules_arm_that_is_merged_and_scaled_as_the_random_ones_is_ranked_among_them(
+    tmp_path: Path, arm: str, control: str, ranked: bool
+) -> None:
+    arms = {arm: 0.4, control: 0.5, control.replace("random-2", "random-2-s1"): 0.6}
+    folder = write_run(tmp_path / "run", arms, branches={"merit-1d": 2})
+    # Two branches stand under every arm's name; that alone makes no partition.
+    write_json(RunDirectory(folder).arm(arm) / "arm.json", {"branches": ["0", "1"]})
+    (row,) = compare_runs([folder], arm, [control]).rows
+    assert len(row.pooled) == 2
+    assert (row.rank is not None) == ranked
+
+
+def test_evaluations_of_an_earlier_recipe_are_neither_pooled_nor_found(tmp_path: Path) -> None:
+    recipe = ["merit-1d", "random-2", "random-2-s2", "random-4", "joint-2"]
+    folder = write_run(tmp_path / "run", ARMS, recipe=recipe)
+    (row,) = compare_runs([folder], "merit-1d", ["random-2"]).rows
+    assert row.pooled == ("random-2", "random-2-s2")
+    for arm, control in (("merit-1d", "random-2-s1"), ("joint", "random-2")):
+        with pytest.raises(InputError, match=f"its arms are: {', '.join(recipe)}$"):
+            compare_runs([folder], arm, [control])
+    with pytest.raises(InputError, match="has not evaluated 'joint-2' yet"):
+        compare_runs([folder], "merit-1d", ["joint-2"])
+
+
+def test_a_run_given_twice_or_without_a_recipe_or_with_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (folder,) = runs_of(tmp_path, 1)
     with pytest.raises(InputError, match="given twice"):
         compare_runs([folder, tmp_path / "x" / ".." / folder.name], "merit-1d", ["joint"])
-    with pytest.raises(InputError, match="none that was evaluated"):
+    with pytest.raises(InputError, match="is no run directory: it has no config.toml"):
         compare_runs([tmp_path], "merit-1d", ["joint"])
     path = RunDirectory(folder).evaluation("joint")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=r"joint.npz is damaged"):
         compare_runs([folder], "merit-1d", ["joint"])
+    for damaged in ("arms = [", "seed = 0", "arms = 3"):
+        RunDirectory(folder).config.write_text(damaged)
+        with pytest.raises(InputError, match=r"config.toml is damaged \(.+\); run the recipe"):
+            compare_runs([folder], "merit-1d", ["joint"])

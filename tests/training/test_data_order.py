@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.branch_specs import make_spec
+from training.branch_spec import Share
 from training.config import BranchSettings
 from training.data_order import rows_of_share, step_indices
 
@@ -125,14 +126,18 @@ def test_a_stratum_of_several_tasks_shuffles_them_alike() -> None:
 @settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**62))
 def test_shares_of_one_seed_partition_the_rows_of_a_task_as_evenly_as_can_be(rows: int, of: int, seed: int) -> None:
-    shares = [rows_of_share(make_spec(seed=seed, share=(index, of)), "a", rows) for index in range(of)]
+    shares = [rows_of_share(make_spec(share=Share(index=index, of=of, seed=seed)), "a", rows) for index in range(of)]
     assert sorted(row for share in shares for row in share) == list(range(rows))
     assert [len(share) for share in shares] == [len(range(index, rows, of)) for index in range(of)]
     assert all(share == sorted(share) for share in shares)
 
 
 def test_shares_are_drawn_anew_for_every_task_and_seed_and_all_rows_are_seen_without_them() -> None:
-    drawn = {tuple(rows_of_share(make_spec(seed=seed, share=(0, 2)), task, 30)) for seed in (0, 1) for task in "ab"}
+    drawn = {
+        tuple(rows_of_share(make_spec(share=Share(index=0, of=2, seed=seed)), task, 30))
+        for seed in (0, 1)
+        for task in "ab"
+    }
     assert len(drawn) == 4
     assert tuple(range(0, 30, 2)) not in drawn
     assert rows_of_share(make_spec(), "a", 30) == list(range(30))

@@ -9,6 +9,7 @@ from training.doubts import (
     merge_doubts,
     partition_doubts,
     retention_doubts,
+    size_doubts,
 )
 from training.noise import Interval
 from training.retention_results import Retention, RetentionDifference, RetentionResults
@@ -22,6 +23,8 @@ SURE: dict[str, Any] = {
 STABLE: dict[str, Any] = {
     "name": "merit-1d",
     "rule": "pca",
+    "matrix": "cosine",
+    "swapped_on": None,
     "same_partition": 0.99,
     "flip_probability": [0.0, 0.01],
     "adjusted_rand": {"none-double": 1.0},
@@ -81,6 +84,41 @@ def test_every_rule_on_gradients_can_be_unstable_but_only_some_mean_to_part_them
     assert partition_doubts(worst, SURE["tasks"]) == []
     (doubt,) = partition_doubts(worst | {"same_partition": 0.1}, SURE["tasks"])
     assert "10%" in doubt
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, True),
+        ({"rule": "kmeans"}, True),
+        ({"matrix": "gram"}, False),
+        ({"swapped_on": "centred gram"}, False),
+    ],
+)
+def test_norms_are_blamed_only_where_the_rule_left_them_out(change: dict[str, Any], said: bool) -> None:
+    partition = {key: value for key, value in STABLE.items() if key != "swapped_on" or change.get("rule") != "kmeans"}
+    (doubt,) = partition_doubts(partition | {"rank": 131} | change, SURE["tasks"])
+    assert ("cosines leave the gradients' norms out" in doubt) == said
+
+
+def test_groups_of_unlike_sizes_are_a_doubt_where_those_of_merit_are_alike() -> None:
+    def sized(name: str, samples: list[int], **changes: Any) -> dict[str, Any]:
+        return STABLE | {"name": name, "samples": samples, "groups": [[]] * len(samples)} | changes
+
+    merit, other = sized("merit-1d", [40, 50]), sized("kmeans-balanced-2", [30, 60], rule="kmeans-balanced")
+    (doubt,) = size_doubts([merit, other])
+    assert doubt.startswith("kmeans-balanced-2: its largest group has 2.0 times the training samples of its smallest, ")
+    assert "that of merit-1d 1.2 times" in doubt
+    assert size_doubts([merit, sized("worst-2", [40, 60], rule="worst")]) == []
+    assert size_doubts([sized("merit-1d", [20, 70]), other]) == []
+    assert size_doubts([sized("merit-2d", [20, 20, 20, 30]), other]) == []
+    assert size_doubts([sized("raw-1d", [40, 50], matrix="gram"), other]) == []
+    assert size_doubts([sized("random-2", [40, 50], rule="random"), other]) == []
+    swapped = sized("merit-1d-swap", [20, 70], swapped_on="centred gram")
+    assert [doubt.split(":")[0] for doubt in size_doubts([swapped, other, merit])] == [
+        "merit-1d-swap",
+        "kmeans-balanced-2",
+    ]
 
 
 def test_a_merge_worse_than_its_branches_is_a_doubt() -> None:

@@ -259,6 +259,18 @@ def test_every_partition_says_where_it_stands_among_random_ones(tmp_path: Path) 
     assert ranks[0] < 20 < 180 < ranks[1]
 
 
+def test_every_partition_says_how_many_training_samples_each_group_has(tmp_path: Path) -> None:
+    conflicts = measured(2, [5, 11, 2, 9, 4, 3, 8, 6])
+    rules = [named(name) for name in ("random-2", "merit-2d", "worst-2", "kmeans-balanced-2", "conflict-induced-2")]
+    rules.append(PartitionRule("mine", "given"))
+    splits = {"mine": [["t7", "t0"], ["t1", "t2", "t3", "t4", "t5", "t6"]]}
+    made = make_partitions(RunDirectory(tmp_path), rules, conflicts, PartitionSettings(resamples=2), splits, 0)
+    of = dict(zip(conflicts.tasks, conflicts.train_samples, strict=True))
+    for rule, groups in made.items():
+        samples = read_json(tmp_path / "partitions" / f"{rule.name}.json")["samples"]
+        assert samples == [sum(of[task] for task in group) for group in groups]
+
+
 def test_a_rule_gives_the_same_alone_and_among_others(tmp_path: Path) -> None:
     conflicts, rules = measured(3, [5] * 9, noise=2.0), [named(name) for name in BY_GRADIENTS]
     chosen = PartitionSettings(resamples=5)

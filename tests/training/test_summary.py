@@ -16,7 +16,7 @@ from training.noise import Interval
 from training.retention_reference import ReferenceAnswer, freeze_reference
 from training.retention_results import Retention, RetentionDifference, RetentionResults
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
-from training.summary import ArmRow, Difference, Results, Summary, _controls, summarise
+from training.summary import ArmRow, Difference, Results, Summary, summarise
 from training.summary_page import COLUMNS, ONE_SEED, difference_line, markdown, terminal_table
 
 TASKS, OUTSIDE, PER_TASK = ("a", "b"), ("u",), 6
@@ -161,47 +161,6 @@ def test_differences_are_to_the_controls_and_say_what_their_interval_allows(case
     assert Difference("a", "b", Interval(-0.1, -0.2, 0.1)).verdict == "inside the noise"
 
 
-def test_controls_have_as_many_groups_and_not_merely_a_name_that_begins_alike() -> None:
-    names = ["joint", "start", "merit-1d", "random-2", "random-2-s1", "random-2-uniform", "random-20", "random-22-s2"]
-    specs = {name: [make_spec(0)] * 2 for name in names}
-    controls = _controls(parse_arm("merit-1d", {}), specs, names)
-    assert controls == ["joint", "random-2", "random-2-s1", "random-2-uniform"]
-    assert _controls(parse_arm("joint", {}), specs, names) == ["start"]
-    assert _controls(parse_arm("start", {}), specs, names) == []
-    assert _controls(parse_arm("joint", {}), specs, ["joint"]) == []
-
-
-@pytest.mark.parametrize(
-    ("arm", "controls"),
-    [
-        (
-            "merit-1d+ties",
-            {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "merit-1d", "random-2-s1+ties"},
-        ),
-        (
-            "merit-1d+ties@0.8",
-            {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "merit-1d", "merit-1d+ties"},
-        ),
-        ("merit-1d", {"joint", "joint-equal-steps-2", "joint-stratified-merit-1d", "random-2"}),
-        ("joint-2@0.8", {"joint", "joint-2"}),
-        ("joint@0.8", {"joint"}),
-        ("joint-stratified-merit-1d", {"joint", "joint-equal-steps-2"}),
-        ("soup-2", {"joint", "joint-2"}),
-        ("soup-2+slerp", {"joint", "joint-2", "soup-2"}),
-        ("soup-split-2", {"joint", "joint-equal-steps-2"}),
-        ("iid-2", {"joint", "joint-equal-steps-2"}),
-        ("random-2-s1+ties", {"joint", "joint-equal-steps-2"}),
-    ],
-)
-def test_controls_differ_from_an_arm_in_one_thing_at_a_time(arm: str, controls: set[str]) -> None:
-    names = ["joint", "joint-2", "joint@0.8", "joint-2@0.8", "joint-equal-steps-2", "joint-stratified-merit-1d"]
-    names += ["soup-2", "soup-2+slerp", "soup-split-2", "iid-2", "random-2", "random-2-s1+ties"]
-    names += ["merit-1d", "merit-1d+ties", "merit-1d+ties@0.8"]
-    specs = {name: [make_spec(0)] * (1 if name.startswith("joint") else 2) for name in names}
-    specs["joint-stratified-merit-1d"] = [make_spec(0).model_copy(update={"strata": (("a",), ("b",))})]
-    assert set(_controls(parse_arm(arm, {}), specs, names)) == controls
-
-
 def test_the_written_summary_is_the_one_returned_and_the_same_again(case: Any) -> None:
     run, summary, _ = case
     written = read_json(run.summary(".json"))
@@ -267,6 +226,7 @@ def one_row(**changes: Any) -> ArmRow:
         "loss": Interval(1.23456, 1.0, 1.5),
         "branch_loss": None,
         "gain": -0.0126,
+        "fitted": False,
         "results": Results(1.0, 1.0, 0.5, None, None, 1.0),
     }
     return ArmRow(**values | changes)
@@ -292,6 +252,13 @@ def test_cells_are_rounded_and_a_missing_number_is_a_dash() -> None:
     assert "## Differences" not in page
     assert "## Groups" not in page
     assert "Seed 3." in page
+
+
+def test_the_page_says_which_arms_have_seen_validation_rows() -> None:
+    rows = tuple(one_row(arm=arm, fitted=fitted) for arm, fitted in (("a", False), ("b@fitted", True), ("c", True)))
+    said = "Fitted on validation rows, which no other arm has seen: b@fitted, c."
+    assert said in markdown(Summary(rows, (), (), {}, (), {}, 0), [])
+    assert "validation" not in markdown(Summary(rows[:1], (), (), {}, (), {}, 0), [])
 
 
 def test_the_terminal_table_shows_every_arm_and_fits_in_eighty_characters() -> None:

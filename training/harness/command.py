@@ -24,7 +24,7 @@ class Asked:
 
     Attributes:
         tasks: tasks, groups or tags of lm-eval, or patterns.
-        arms: names; empty for all that have a model.
+        arms: names; empty for the recipe's that have a model.
         limit: first items of each task that are taken; None for all.
         batch_size: requests in one pass.
         include_path: folder of further task files.
@@ -75,7 +75,10 @@ def run_harness(root: Path, asked: Asked, console: Console) -> tuple[ScoreTable,
 
 
 def _chosen(run: RunDirectory, listed: Sequence[str], asked: Sequence[str]) -> dict[str, Path]:
-    """Model folders of the arms asked for, or else of all, by name: the recipe's arms in its order, then any others."""
+    """Model folders of the arms asked for, or else of the recipe's, by name.
+
+    The untouched model, the start, and arms of an earlier recipe are there to be asked for.
+    """
     there = {name: folder for name, folder in (("base", run.base), ("start", run.start)) if folder.is_dir()}
     assembled = [name for name in listed if (run.arm(name) / "arm.json").is_file()]
     others = sorted({record.parent.name for record in (run.root / "arms").glob("*/arm.json")} - {*assembled})
@@ -85,7 +88,10 @@ def _chosen(run: RunDirectory, listed: Sequence[str], asked: Sequence[str]) -> d
     for name in asked:
         if name not in there:
             raise InputError(f"{run.root} has no arm {name!r}; it has {', '.join(there)}")
-    return {name: folder for name, folder in there.items() if name in asked or not asked}
+    chosen = asked or [name for name in listed if name in there]
+    if not chosen:
+        raise InputError(f"{run.root} has no model of its recipe's arms yet; finish the run or name one with --arm")
+    return {name: folder for name, folder in there.items() if name in chosen}
 
 
 def _device(name: str) -> str:

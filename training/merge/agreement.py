@@ -25,3 +25,23 @@ def check_agreement(folders: Sequence[Path], models: Sequence[Mapping[str, Store
                     f"tensor {name!r} is {mine} in {folders[0]} but {theirs} in {folder}; "
                     "save the branches of one start in one dtype"
                 )
+
+
+def check_start(start: Path, held: Mapping[str, StoredTensor], branch: Path, model: Mapping[str, StoredTensor]) -> None:
+    """Check that the start holds the branches' tensors in their shapes; its floating-point type may be another.
+
+    Many models are published in half precision and tuned in single. What the start holds besides does not matter.
+
+    Raises:
+        InputError: it does not; names the first tensor.
+    """
+    for name, tensor in model.items():
+        if name not in held:
+            raise InputError(f"{start} lacks tensor {name!r}, which {branch} holds; give the start of these branches")
+        own = held[name]
+        floats = (own.element.accumulator is None, tensor.element.accumulator is None)
+        if own.shape != tensor.shape or floats[0] != floats[1]:
+            mine, theirs = (f"{t.element.name} {list(t.shape)}" for t in (tensor, own))
+            raise InputError(
+                f"tensor {name!r} is {mine} in {branch} but {theirs} in {start}; give the start of these branches"
+            )

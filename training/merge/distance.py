@@ -5,21 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-from training.merge.agreement import check_agreement
+from training.merge.agreement import check_start
 from training.merge.model_folder import open_model
 from training.merge.safetensors_file import StoredTensor
 
 CHUNK = 2**18  # elements
 
 
-def distance(first: Path, second: Path) -> float:
-    """Euclidean distance of two model folders' weights, summed in float64 and read chunk by chunk.
+def distance(model: Path, start: Path) -> float:
+    """Euclidean distance of a model's weights from those of its start, summed in float64 and read chunk by chunk.
 
     Raises:
-        InputError: they do not hold the same tensors.
+        InputError: the start lacks a tensor of the model, or holds it in another shape.
     """
-    with open_model(first) as mine, open_model(second) as theirs:
-        check_agreement([first, second], [mine, theirs])
+    with open_model(model) as mine, open_model(start) as theirs:
+        check_start(start, theirs, model, mine)
         return math.sqrt(math.fsum(_squared(tensor, theirs[name]) for name, tensor in mine.items()))
 
 

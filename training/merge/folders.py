@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from training.environment import usable_cores
 from training.errors import InputError
 from training.full_disk import full_disk_told
-from training.merge.agreement import check_agreement
+from training.merge.agreement import check_agreement, check_start
 from training.merge.inputs import MergeInputs
 from training.merge.model_card import model_card
 from training.merge.model_folder import INDEX_FILE, copy_companions, open_model
@@ -23,7 +23,7 @@ from training.merge.registry import make_operator
 from training.merge.safetensors_file import create
 from training.merge.second_moments import open_second_moments
 from training.merge.shards import MAX_SHARD_BYTES, index, split_into_shards
-from training.merge.streaming import merge_tensor
+from training.merge.streaming import Waiting, merge_tensor
 from training.merge.weights import check_weights, uniform_weights
 from training.run_directory import replacing_folder, write_json, write_text
 
@@ -112,7 +112,9 @@ def merge_folders(
         ThreadPoolExecutor(THREADS) as pool,
     ):
         models = [opened.enter_context(open_model(path)) for path in inputs]
-        check_agreement(inputs, models)
+        check_agreement(branches, models[: len(branches)])
+        if operator.needs_start:
+            check_start(inputs[-1], models[-1], branches[0], models[0])
         check_same_start(branches, start)
         moments = None
         if operator.needs_second_moments:
@@ -131,11 +133,10 @@ def merge_folders(
         for shard in shards:
             positions = create(folder / shard.file, shard.tensors)
             with open(folder / shard.file, "r+b", buffering=0) as file:
-                waiting: list[Future[None]] = []
+                waiting = Waiting()
                 for name, position in positions.items():
                     copied += merge_tensor(plan, streams, name, file, position, waiting)
-                for work in waiting:
-                    work.result()
+                waiting.finish()
         if len(shards) > 1:
             write_json(folder / INDEX_FILE, index(shards))
 

@@ -118,6 +118,11 @@ class MergeInputs:
             self._fill(name, begin, stack[:, begin : begin + size])
         return self._split(name, 0, stack, tensor.shape)
 
+    def whole_bytes(self, name: str) -> int:
+        """Memory that :meth:`whole` takes for a tensor, in bytes."""
+        tensor = self.branches[0][name]
+        return self._rows * tensor.count * tensor.element.width
+
     def over_chunks(self, function: Callable[[Elements], Found]) -> Iterator[Found]:
         """``function`` of every chunk of every tensor of floating-point numbers, in the order of tensors and chunks.
 

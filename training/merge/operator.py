@@ -40,6 +40,8 @@ class Operator(Settings, ABC):
 
     name: ClassVar[str]
     """What it is called on the command line and in arms."""
+    revision: ClassVar[int] = 1
+    """Counts changes of what it computes, so that a run does not keep what an earlier form made."""
     needs_start: ClassVar[bool] = True
     """Whether it reads the start, the model all branches began from."""
     needs_second_moments: ClassVar[bool] = False

@@ -66,7 +66,9 @@ class StoredTensor:
             rest, position = rest[got:], position + got
 
     def same_bits(self, other: "StoredTensor") -> bool:
-        """Whether ``other``, of the same type and shape, holds the same bytes."""
+        """Whether ``other``, of the same shape, is of the same type and holds the same bytes."""
+        if other.element != self.element:
+            return False
         begin, size = 0, FIRST_COMPARED
         while begin < self.count:
             mine = np.empty(min(size, self.count - begin), f"u{self.element.storage.itemsize}")

@@ -2,7 +2,8 @@
 
 import functools
 from collections import deque
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from io import FileIO
 from typing import Any
 
@@ -14,10 +15,29 @@ from training.merge.inputs import Elements, MergeInputs, check_finite, storage_b
 from training.merge.operator import Plan, Rule
 from training.merge.safetensors_file import StoredTensor, write
 
+WHOLE_BYTES = 2**30
+"""Of the inputs of tensors that are merged as wholes at a time; a larger one is merged alone."""
 
-def merge_tensor(
-    plan: Plan, inputs: MergeInputs, name: str, target: FileIO, position: int, waiting: list[Future[None]]
-) -> bool:
+
+class Waiting:
+    """Work on tensors that are merged as wholes, beside one another as far as memory goes."""
+
+    def __init__(self) -> None:
+        self._works: deque[tuple[Future[None], int]] = deque()
+
+    def submit(self, pool: Executor, nbytes: int, work: Callable[[], None]) -> None:
+        """Have ``work``, whose inputs take ``nbytes``, done once there is room for them."""
+        while self._works and sum(taken for _, taken in self._works) + nbytes > WHOLE_BYTES:
+            self._works.popleft()[0].result()
+        self._works.append((pool.submit(work), nbytes))
+
+    def finish(self) -> None:
+        """Wait for all of it; the first error is raised."""
+        while self._works:
+            self._works.popleft()[0].result()
+
+
+def merge_tensor(plan: Plan, inputs: MergeInputs, name: str, target: FileIO, position: int, waiting: Waiting) -> bool:
     """Merge one tensor and write it at a byte ``position`` of ``target``.
 
     A tensor that is the same bit for bit in all inputs, the start among them, is copied: it was frozen, and rounding
@@ -46,7 +66,8 @@ def merge_tensor(
         )
     rule = None if copied else plan(first)
     if rule is not None and rule.whole:
-        waiting.append(inputs.pool.submit(_merge_whole, rule, inputs, first, target, position))
+        merge_whole = functools.partial(_merge_whole, rule, inputs, first, target, position)
+        waiting.submit(inputs.pool, inputs.whole_bytes(name), merge_whole)
         return False
 
     work = _copied_chunk if rule is None else functools.partial(_merged_chunk, rule, inputs)

@@ -9,7 +9,7 @@ from rich.console import Console
 from training.config import Recipe
 from training.embedded_models import write_tiny_llama
 from training.errors import InputError
-from training.harness.command import Asked, run_harness
+from training.harness.command import Asked, _chosen, run_harness
 from training.harness.measure import Metric, load_metrics, save_metrics
 from training.run_directory import RunDirectory, write_json, write_text
 
@@ -46,6 +46,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_an_arm_without_a_model_is_refused_with_those_that_have_one(run: RunDirectory) -> None:
     with pytest.raises(InputError, match=r"has no arm 'merit-1d'; it has base, joint, another$"):
         run_harness(run.root, asked(arms=["joint", "merit-1d"]), Console())
+
+
+def test_the_recipes_arms_are_taken_and_others_when_they_are_named(run: RunDirectory) -> None:
+    listed = ["joint", "merit-1d"]
+    assert list(_chosen(run, listed, [])) == ["joint"]
+    assert _chosen(run, listed, ["another", "base"]) == {"base": run.base, "another": run.arm("another") / "model"}
+    with pytest.raises(InputError, match="has no model of its recipe's arms yet"):
+        _chosen(run, ["merit-1d"], [])
 
 
 def test_no_task_is_refused(run: RunDirectory) -> None:

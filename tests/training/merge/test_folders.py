@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from training.merge import folders
+from training.errors import InputError
+from training.merge import folders, streaming
+from training.merge.distance import distance
 from training.merge.folders import merge_folders
 from training.merge.safetensors_file import read_tensors
+from training.merge.streaming import Waiting
 from training.run_directory import file_hash, folder_hash
 
 State = dict[str, torch.Tensor]
@@ -232,7 +236,7 @@ def test_an_operator_that_asks_for_the_start_sees_it(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert told["start"]["name"] == "start"
     assert [source["name"] for source in told["branches"]] == ["b0", "b1"]
-    assert told["settings"] == {"scale": 0.5}
+    assert told["settings"] == {"scale": 0.5, "factors": []}
     assert told["weights"] is None
 
 
@@ -241,3 +245,43 @@ def test_a_tensor_that_moved_from_the_start_in_all_branches_alike_is_not_copied(
     start = save(tmp_path / "start", {"w": torch.full((3,), 2.0)})
     merge_folders("task-arithmetic", branches, None, tmp_path / "out", start=start)
     assert load(tmp_path / "out")["w"].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_a_start_in_half_precision_serves_branches_in_single(tmp_path: Path) -> None:
+    """Most models are published in bf16; the start may also hold buffers that branches no longer do."""
+    origin = torch.randn(500, generator=torch.Generator().manual_seed(0)).bfloat16()
+    start = save(tmp_path / "start", {"w": origin, "inv_freq": torch.ones(2)})
+    moved = [origin.float() + step for step in (0.25, 0.5)]
+    branches = [save(tmp_path / str(k), {"w": value}) for k, value in enumerate(moved)]
+    merge_folders("task-arithmetic", branches, None, tmp_path / "out", start=start)
+    merged = load(tmp_path / "out")
+    assert merged.keys() == {"w"}
+    torch.testing.assert_close(merged["w"], origin.float() + 0.75)
+    assert distance(branches[0], start) == pytest.approx(0.25 * 500**0.5)
+    with pytest.raises(InputError, match=r"start lacks tensor 'other', which \S+ holds; give the start of these"):
+        merge_folders("task-arithmetic", [save(tmp_path / "b", {"other": origin})], None, tmp_path / "out", start=start)
+
+
+def test_one_factor_for_each_branch_or_none(tmp_path: Path) -> None:
+    start, *branches = (save(tmp_path / str(k), {"w": torch.full((3,), float(2**k))}) for k in range(3))
+    merge_folders("task-arithmetic", branches, None, tmp_path / "out", start=start, settings={"factors": (3.0, 0.5)})
+    assert load(tmp_path / "out")["w"].tolist() == [1 + 3 * 1 + 0.5 * 3] * 3
+    with pytest.raises(InputError, match="3 factors for 2 branches"):
+        merge_folders("task-arithmetic", branches, None, tmp_path / "x", start=start, settings={"factors": (1.0,) * 3})
+
+
+def test_wholes_wait_for_room_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    branches = [save(tmp_path / str(k), branch(k, size=40)) for k in range(2)]
+    start = save(tmp_path / "start", branch(9, size=40))
+    report = merge_folders("iso-c", branches, None, tmp_path / "free", start=start)
+    sizes: list[int] = []
+    within = Waiting.submit
+
+    def counted(self: Waiting, pool: Any, nbytes: int, work: Any) -> None:
+        within(self, pool, nbytes, work)
+        sizes.append(sum(taken for _, taken in self._works))
+
+    monkeypatch.setattr(Waiting, "submit", counted)
+    monkeypatch.setattr(streaming, "WHOLE_BYTES", 3 * 200 * 4 + 1)
+    assert merge_folders("iso-c", branches, None, tmp_path / "full", start=start).sha256 == report.sha256
+    assert sizes == [3 * 40 * 5 * 4, 3 * 40 * 3 * 4]
