@@ -1,96 +1,183 @@
-from collections.abc import Mapping
+"""What arms are merged from, and that everything that changes a merge, a fit or a drift changes its key."""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.training.branch_specs import make_spec
-from training.arm_merges import ArmMerges
-from training.arm_names import parse_arm
+from training.arm_merges import ArmMerges, Merge
+from training.arm_names import parse_arms
 from training.config import Recipe
 from training.intact import write_sealed
 from training.launch.job import Job
+from training.merge.operators.drift_corrected import DriftCorrected
+from training.merge.operators.task_arithmetic import TaskArithmetic
+from training.merge.operators.ties import Ties
 from training.mixture import Mixture, Task
 from training.run_directory import BranchDirectory, RunDirectory
 from training.start import PlacedModel
 
-TASKS = tuple(Task(name, Path(name), {}, "exact", {"validation": name}, {"train": 9, "validation": 4}) for name in "ab")
-SPECS = [make_spec(tasks={name: name}) for name in "ab"]
-DONE = {"sha256": "weights", "tokens": 100, "second_moments": {"form": "full", "sha256": "moments"}}
+ARMS = [
+    "joint",
+    "merit-1d",
+    "merit-1d-uniform",
+    "merit-1d+ties",
+    "merit-1d+ota",
+    "merit-1d+drift-corrected",
+    "merit-1d+fitted",
+    "merit-1d@0.5",
+    "merit-1d+ties@fitted",
+]
 
 
 class Recorder:
-    """A launcher that runs nothing."""
+    """A launcher that keeps the jobs; fits find 0.25 for every model, and what is assembled gets a record."""
 
-    def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
+    def __init__(self, run: RunDirectory) -> None:
+        self.run_directory, self.jobs = run, dict[str, list[Job]]()
 
     def run(self, title: str, jobs: list[Job]) -> list[Any]:
-        for job in jobs:
-            self.keys[title] = job.arguments.get("key") or job.arguments["merge"].key
-        return [[0.5, 0.5] for _ in jobs]
+        self.jobs.setdefault(title, []).extend(jobs)
+        if title == "fit":
+            return [[0.25] * len(job.arguments["folders"]) for job in jobs]
+        if title == "merge":
+            for job in jobs:
+                record = {"key": job.arguments["merge"].key, "sha256": f"of {job.arguments['merge'].key}"}
+                write_sealed(self.run_directory.arm(job.arguments["name"]) / "arm.json", record)
+        return [None] * len(jobs)
 
 
-def keys(
-    folder: Path,
-    arm: str,
-    *,
-    done: Mapping[str, Any] = DONE,
-    start: str = "start",
-    validation: str = "a",
-    precision: str = "float32",
-    optimizer: str = "adamw",
-) -> dict[str, str]:
-    """The keys that what an arm needs is asked for under, by the title of the jobs."""
+Case = dict[str, Any]
+
+
+def case() -> Case:
+    return {
+        "shas": ("11", "22"),
+        "tokens": (300, 100),
+        "moments": ("aa", "bb"),
+        "start": "33",
+        "precision": "float32",
+        "validation": "44",
+        "density": 0.2,
+    }
+
+
+def assemble(folder: Path, given: Case) -> tuple[dict[str, Merge], dict[str, str], dict[str, str]]:
+    """The merges of all arms by name, and the keys of fits and drifts."""
     run = RunDirectory(folder)
-    for spec in SPECS:
-        write_sealed(BranchDirectory(run.branch(spec.hash)).done, done)
-    recipe = Recipe.model_validate({"mixture": {"tasks": ["x"]}, "branch": {"optimizer": optimizer}})
-    tasks = (Task("a", Path("a"), {}, "exact", {"validation": validation}, {"train": 9, "validation": 4}), TASKS[1])
-    settings = recipe.start.model_copy(update={"precision": precision})
-    launcher = Recorder()
-    merges = ArmMerges(recipe, run, Mixture(tasks, ()), launcher, PlacedModel(start, "float32"), settings)
-    merges.assemble([parse_arm(arm, {"mine": []})], {arm: SPECS})
-    return launcher.keys
-
-
-OTHER_WEIGHTS = {"done": DONE | {"sha256": "other"}}
-OTHER_MOMENTS = {"done": DONE | {"second_moments": {"form": "rank-1", "sha256": "other"}}}
-CASES: dict[str, tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]] = {
-    "mine": ({"weights": OTHER_WEIGHTS}, {"moments": OTHER_MOMENTS, "start": {"start": "other"}}),
-    "mine+task-arithmetic": ({"weights": OTHER_WEIGHTS, "start": {"start": "other"}}, {"moments": OTHER_MOMENTS}),
-    "mine+ota": (
-        {"weights": OTHER_WEIGHTS, "start": {"start": "other"}, "moments": OTHER_MOMENTS},
-        {"rows": {"validation": "other"}},
-    ),
-    "mine+drift-corrected": (
-        {"weights": OTHER_WEIGHTS, "moments": OTHER_MOMENTS, "arithmetic": {"precision": "float64"}},
-        {"rows": {"validation": "other"}},
-    ),
-    "mine+fitted": (
+    recipe = Recipe.model_validate(
         {
-            "weights": OTHER_WEIGHTS,
-            "start": {"start": "other"},
-            "rows": {"validation": "other"},
-            "arithmetic": {"precision": "float64"},
-        },
-        {"moments": OTHER_MOMENTS},
-    ),
+            "arms": ARMS,
+            "mixture": {"tasks": ["reasoning_gym:gcd"], "validation": 8},
+            "operators": {"ties": {"density": given["density"]}},
+        }
+    )
+    specs = [make_spec(seed=seed) for seed in range(2)]
+    for spec, sha256, tokens, moments in zip(specs, given["shas"], given["tokens"], given["moments"], strict=True):
+        done = {"sha256": sha256, "tokens": tokens, "second_moments": {"sha256": moments}}
+        write_sealed(BranchDirectory(run.branch(spec.hash)).done, done)
+    task = Task("a", folder, {}, "exact", {"validation": given["validation"]}, {"validation": 8, "train": 20})
+    arms = parse_arms(recipe)
+    launcher = Recorder(run)
+    settings = recipe.start.model_copy(update={"precision": given["precision"]})
+    merges = ArmMerges(recipe, run, Mixture((task,), ()), launcher, PlacedModel(given["start"], "float32"), settings)
+    merges.assemble(arms, {arm.name: specs[: 1 if arm.name == "joint" else 2] for arm in arms})
+    jobs = launcher.jobs
+    made = {job.arguments["name"]: job.arguments["merge"] for job in jobs["merge"]}
+    fits, drifts = ({job.title: job.arguments["key"] for job in jobs[title]} for title in ("fit", "drift"))
+    return made, fits, drifts
+
+
+def keys(folder: Path, given: Case) -> dict[str, str]:
+    merges, fits, drifts = assemble(folder, given)
+    named = {f"merge {name}": merge.key for name, merge in merges.items()}
+    return (
+        named | {f"fit {name}": key for name, key in fits.items()} | {f"drift {name}": k for name, k in drifts.items()}
+    )
+
+
+def test_each_arm_is_merged_from_what_its_name_says(tmp_path: Path) -> None:
+    merges, fits, drifts = assemble(tmp_path, case())
+    run = RunDirectory(tmp_path)
+    branches = [BranchDirectory(run.branch(make_spec(seed=seed).hash)).model for seed in range(2)]
+    assert list(merges) == ["joint", *ARMS[1:7], "merit-1d@0.5", "merit-1d+ties@fitted"]
+    assert fits.keys() == {"merit-1d+fitted", "merit-1d+ties@fitted"}
+    assert drifts.keys() == {"merit-1d+drift-corrected"}
+    assert merges["joint"].models == (branches[0],)
+    assert merges["merit-1d"].weights == merges["merit-1d"].average == (0.75, 0.25)
+    assert merges["merit-1d-uniform"].weights == (0.5, 0.5)
+    assert (merges["merit-1d+ties"].operator, merges["merit-1d+ties"].weights) == (Ties(), None)
+    assert merges["merit-1d+fitted"].operator == TaskArithmetic(factors=(0.25, 0.25))
+    assert merges["merit-1d@0.5"].operator == TaskArithmetic(scale=0.5)
+    assert merges["merit-1d@0.5"].models == (run.arm("merit-1d") / "model",)
+    assert merges["merit-1d+ties@fitted"].models == (run.arm("merit-1d+ties") / "model",)
+    assert merges["merit-1d+ties@fitted"].operator == TaskArithmetic(scale=0.25)
+    assert merges["merit-1d+drift-corrected"].operator == DriftCorrected(drift=run.drift("merit-1d+drift-corrected"))
+
+
+def changed(tmp_path: Path, **values: object) -> set[str]:
+    before, after = keys(tmp_path / "before", case()), keys(tmp_path / "after", case() | values)
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+EVERYTHING = {f"merge {name}" for name in ARMS} | {
+    "fit merit-1d+fitted",
+    "fit merit-1d+ties@fitted",
+    "drift merit-1d+drift-corrected",
 }
-"""By arm: what has it made again when it changes, and what leaves it as it is."""
+READ_THE_START = {f"merge {name}" for name in ("merit-1d+ties", "merit-1d+ota", "merit-1d+fitted", "merit-1d@0.5")}
+READ_THE_START |= {"merge merit-1d+ties@fitted", "fit merit-1d+fitted", "fit merit-1d+ties@fitted"}
+READ_MOMENTS = {"merge merit-1d+ota", "merge merit-1d+drift-corrected", "drift merit-1d+drift-corrected"}
 
 
-@pytest.mark.parametrize("arm", CASES)
-def test_an_arm_is_made_again_when_what_it_depends_on_has_changed_and_only_then(tmp_path: Path, arm: str) -> None:
-    first = keys(tmp_path, arm)
-    asked = {"mine+drift-corrected": "drift", "mine+fitted": "fit"}.get(arm, "merge")
-    matters, does_not = CASES[arm]
-    for what, change in matters.items():
-        assert keys(tmp_path, arm, **change)[asked] != first[asked], what
-    for what, change in does_not.items():
-        assert keys(tmp_path, arm, **change) == first, what
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"shas": ("99", "22")}, EVERYTHING),
+        ({"start": "99"}, READ_THE_START),
+        ({"moments": ("aa", "99")}, READ_MOMENTS),
+        (
+            {"tokens": (100, 100)},
+            READ_MOMENTS - {"merge merit-1d+ota"} | {"merge merit-1d", "merge merit-1d@0.5", "fit merit-1d+fitted"},
+        ),
+        ({"validation": "99"}, {"fit merit-1d+fitted", "fit merit-1d+ties@fitted"}),
+        (
+            {"precision": "float64"},
+            {"fit merit-1d+fitted", "fit merit-1d+ties@fitted"} | READ_MOMENTS - {"merge merit-1d+ota"},
+        ),
+        (
+            {"density": 0.1},
+            {"merge merit-1d+ties", "merge merit-1d+ties@fitted", "fit merit-1d+ties@fitted"},
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_key_changes_with_what_decides_the_weights_and_with_nothing_else(
+    tmp_path: Path, values: Mapping[str, object], expected: set[str]
+) -> None:
+    assert changed(tmp_path, **values) == expected
 
 
-def test_a_drift_without_adam_depends_on_no_moments(tmp_path: Path) -> None:
-    without = {key: value for key, value in DONE.items() if key != "second_moments"}
-    assert set(keys(tmp_path, "mine+drift-corrected", done=without, optimizer="sgd")) == {"drift", "merge"}
+@pytest.mark.parametrize("revised", ["FIT_REVISION", "DRIFT_REVISION"])
+def test_another_revision_of_a_pass_makes_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revised: str
+) -> None:
+    before = keys(tmp_path, case())
+    monkeypatch.setattr(f"training.arm_merges.{revised}", -1)
+    differ: Callable[[str], bool] = lambda name: before[name] != after[name]  # noqa: E731
+    after = keys(tmp_path, case())
+    kind = revised.split("_")[0].lower()
+    assert {name for name in before if name.startswith(kind)} == {
+        name for name in filter(differ, before) if "merge" not in name
+    }
+
+
+def test_another_revision_of_an_operator_merges_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(tmp_path, case())
+    monkeypatch.setattr(Ties, "revision", 2)
+    after = keys(tmp_path, case())
+    assert before["merge merit-1d+ties"] != after["merge merit-1d+ties"]
+    assert before["merge merit-1d+ota"] == after["merge merit-1d+ota"]
