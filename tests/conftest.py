@@ -7,11 +7,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _cache = tempfile.TemporaryDirectory(prefix="merit-cache-")
 os.environ["MERIT_CACHE"] = _cache.name
 os.environ |= {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for those of another test process do not burn what these need
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_X64": "true",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiling takes longer than running what is compiled
+    # Compiling takes longer than running what is compiled, and longest in the newer of two generators of code.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
 }
 
 import torch  # noqa: E402

@@ -14,6 +14,7 @@ from training.merge.operator import Operator
 from training.merge.operators.drift_corrected import DriftCorrected
 from training.merge.operators.linear import Linear
 from training.merge.operators.slerp import Slerp
+from training.merge.operators.task_arithmetic import TaskArithmetic
 from training.merge.registry import OPERATORS, make_operator
 from training.mixture import Task
 from training.partition_rules import RULE_FORMS, PartitionRule, at_least, parse_rule
@@ -182,13 +183,18 @@ def check_arms(arms: Sequence[Arm], recipe: Recipe, tasks: Sequence[Task]) -> No
 
     Raises:
         InputError: a rule that cannot divide the tasks, a task with fewer rows than there are shares of it, or an
-            operator of two branches on more.
+            operator of another number of branches.
     """
     for arm in arms:
         if arm.rule is not None:
             arm.rule.check(recipe.splits.get(arm.rule.name, []), [task.name for task in tasks])
         if isinstance(arm.operator, Slerp) and (branches := _count(arm, recipe)) != 2:
             raise InputError(f"arm {arm.name!r} interpolates between two branches and has {branches}; drop the arm")
+        factors = len(arm.operator.factors) if isinstance(arm.operator, TaskArithmetic) else 0
+        if factors and (branches := _count(arm, recipe)) != factors:
+            raise InputError(
+                f"arm {arm.name!r} has {branches} branches and its operator {factors} factors; give one for each"
+            )
         if isinstance(arm.branches, Shares):
             small = min(tasks, key=lambda task: task.counts["train"])
             if small.counts["train"] < arm.branches.count:

@@ -35,9 +35,12 @@ from training.model import (
     load_tokenizer,
     save_model,
 )
-from training.optimisation import clip_gradients, learning_rate, make_optimizer
+from training.optimisation import clip_gradients, learning_rate, make_optimizer, step_size
 from training.run_directory import BranchDirectory, file_hash, folder_hash, write_json
 from training.second_moments import save_second_moments
+
+CHECKPOINT_REVISION = 2
+"""Counts changes of what a checkpoint holds: one of an earlier form is not continued."""
 
 
 def train_branch(
@@ -101,15 +104,16 @@ class _Training:
         self.rows = [len(part) for part in parts.values()]
         self.displacement = Displacement(self.start, spec.precision, self.trainable, spec.sketch_size, spec.sketch_seed)
         self.step = self.tokens = self.clipped = 0
-        self.seconds = 0.0
+        self.seconds = self.reach = self.squared_reach = 0.0
 
     def resume(self, report: Callable[[int], None]) -> None:
-        found = load_checkpoint(self.paths.checkpoint, self.spec.hash, self.trainable, self.optimizer)
+        found = load_checkpoint(self.paths.checkpoint, self._checkpoint_key, self.trainable, self.optimizer)
         if found is None:
             keep_lines(self.paths.metrics, 0)
             return
         kept, position = found
         self.step, self.tokens, self.clipped = position["step"], position["tokens"], position["clipped"]
+        self.reach, self.squared_reach = position["reach"], position["squared_reach"]
         self.seconds = position["seconds"]
         self.displacement.restore(kept)
         keep_lines(self.paths.metrics, self.step)
@@ -156,6 +160,8 @@ class _Training:
         self.optimizer.step()
         tokens = sum(map(len, chosen))
         self.step, self.tokens = self.step + 1, self.tokens + tokens
+        size = step_size(rate, norm, settings.clip_norm)
+        self.reach, self.squared_reach = self.reach + size, self.squared_reach + size**2
         clipped = settings.clip_norm is not None and norm > settings.clip_norm
         self.clipped += clipped
         append_line(
@@ -182,10 +188,15 @@ class _Training:
             )
         return norm
 
+    @property
+    def _checkpoint_key(self) -> str:
+        return f"{self.spec.hash} {CHECKPOINT_REVISION}"
+
     def save(self) -> None:
-        position = {"step": self.step, "tokens": self.tokens, "clipped": self.clipped, "seconds": self.seconds}
+        counted = ("step", "tokens", "clipped", "reach", "squared_reach", "seconds")
+        position = {name: getattr(self, name) for name in counted}
         tensors = self.displacement.tensors()
-        save_checkpoint(self.paths.checkpoint, self.spec.hash, self.trainable, self.optimizer, tensors, position)
+        save_checkpoint(self.paths.checkpoint, self._checkpoint_key, self.trainable, self.optimizer, tensors, position)
 
     def finish(self) -> dict[str, Any]:
         if not np.isfinite(self.displacement.norms[-1]):  # the step that did it is the last: no loss has shown it
@@ -203,6 +214,8 @@ class _Training:
             "examples": self.spec.examples,
             "tokens": self.tokens,
             "clip_rate": self.clipped / self.step,
+            "reach": self.reach,
+            "squared_reach": self.squared_reach,
             "displacement": self.displacement.norms[-1],
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": peak_memory(),

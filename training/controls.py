@@ -60,7 +60,7 @@ def _divides_as_finely(other: Arm, arm: Arm, groups: int) -> bool:
 
 
 def _merged_alike(other: Arm, arm: Arm) -> bool:
-    """Whether weights, operator and scale are the same; shares have as many tokens each, and equal weights by nature."""
+    """Whether weights, operator and scale are the same; shares, alike in size, are weighed equally by nature."""
     same_weights = other.weights == arm.weights
     if isinstance(other.branches, Shares):
         same_weights = (other.weights == "fitted") == (arm.weights == "fitted")

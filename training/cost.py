@@ -103,7 +103,7 @@ class MethodCost:
         training_seconds: of the longest branch: wall-clock with a machine for each.
         machine_seconds: training of all machines together.
         seconds_to_model: wall-clock with a machine for each from the start to the finished model, with what only this
-            method needs: the conflict pass, the merge.
+            method needs: the conflict pass, the merge, what is fitted or measured for it.
         extra_backward_passes: beyond one per batch.
     """
 
@@ -171,7 +171,7 @@ def arm_cost(
     model: ModelSize,
     branches: Sequence[BranchCost],
     around: Sequence[Cost] | None,
-    calibration_passes: int,
+    extra_passes: Cost,
 ) -> MethodCost:
     """The cost of an arm with a machine for each branch.
 
@@ -179,9 +179,9 @@ def arm_cost(
         name: of the arm.
         model: that every branch starts from.
         branches: of the arm.
-        around: seconds of what the arm needs besides its branches: the conflict pass, the merge; None where one of them
-            is not known.
-        calibration_passes: backward passes of the conflict pass, 0 for an arm that needs none.
+        around: seconds of what the arm needs besides its branches: the conflict pass, the merge, what is fitted or
+            measured for it; None where one of them is not known.
+        extra_passes: backward passes of the same.
     """
     machines = len(branches)
     seconds = [branch.seconds for branch in branches]
@@ -205,7 +205,7 @@ def arm_cost(
         training_seconds=training,
         machine_seconds=measured(sum(seconds), f"sum over {done}"),
         seconds_to_model=to_model,
-        extra_backward_passes=measured(calibration_passes, "micro-batches of calibration examples in conflicts/"),
+        extra_backward_passes=extra_passes,
     )
 
 

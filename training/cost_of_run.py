@@ -28,6 +28,8 @@ from training.cost import (
     pcgrad,
 )
 from training.data_order import step_indices
+from training.errors import InputError
+from training.merge.operators.drift_corrected import DriftCorrected
 from training.merge.safetensors_file import open_tensors
 from training.mixture import Task
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
@@ -112,34 +114,55 @@ class _RunCosts:
         )
 
     def _distinct(self, machines: int) -> list[Arm]:
-        """The arms of so many branches, each set of branches once: other merges hardly change the time."""
+        """The arms of so many branches, each set of branches once, as the first of its arms merges it."""
         found = {arm.branches_name: arm for arm in reversed(self.arms) if len(self.specs[arm.name]) == machines > 1}
         return list(reversed(found.values()))
 
     def _method(self, arm: Arm) -> MethodCost:
-        needs_pass = arm.rule is not None and arm.rule.kind not in WITHOUT_GRADIENTS
-        branches = self.branches[arm.name]
-        # What a fit on validation data takes is part of no stage that is an arm's own.
-        return arm_cost(
-            arm.name,
-            self.model,
-            branches,
-            None if arm.fits else self._around(needs_pass, self._is_merged(arm)),
-            self._calibration_passes() if needs_pass else 0,
-        )
+        around, passes = self._seconds_around(arm), self._passes_around(arm)
+        known = None if None in around else [part for part in around if part is not None]
+        extra = measured(0, "none")
+        if passes:
+            how = computed if any(part.how == "computed" for part in passes) else measured
+            extra = how(sum(part.value for part in passes), " + ".join(part.formula for part in passes))
+        return arm_cost(arm.name, self.model, self.branches[arm.name], known, extra)
 
-    def _is_merged(self, arm: Arm) -> bool:
-        """Whether its model is made of several branches, or of one and the start."""
-        return len(self.specs[arm.name]) > 1 or arm.scale is not None
+    def _seconds_around(self, arm: Arm) -> list[Cost | None]:
+        """What an arm takes besides its branches; None for what the run did not record."""
+        seconds = [self.stages.get("conflicts")] if _looks_at_gradients(arm) else []
+        merged, corrected = self.run.arm(arm.merged_name), isinstance(arm.operator, DriftCorrected)
+        if arm.weights == "fitted":
+            seconds.append(_recorded(self.run.fit(arm.merged_name), "fit of its weights", "seconds"))
+        if corrected:
+            seconds.append(_recorded(merged / "arm.json", "drift pass", "drift_seconds"))
+        if len(self.specs[arm.name]) > 1:
+            seconds.append(_recorded(merged / "model" / "provenance.json", "merge", "output", "seconds"))
+        if arm.scale == "fitted":
+            seconds.append(_recorded(self.run.fit(arm.name), "fit of its scale", "seconds"))
+        if arm.scale is not None:
+            scaled = self.run.arm(arm.name) / "model" / "provenance.json"
+            seconds.append(_recorded(scaled, "scaling", "output", "seconds"))
+        return seconds
 
-    def _around(self, needs_pass: bool, merges: bool) -> list[Cost] | None:
-        """What an arm takes besides its branches; None where the run's events do not tell."""
-        needed = ["conflicts"] * needs_pass + ["merge"] * merges
-        if any(stage not in self.stages for stage in needed):
-            return None
-        arms = sum(map(self._is_merged, self.arms))
-        share = {"merge": computed(self.stages["merge"].value / arms, "merge stage / arms merged")} if merges else {}
-        return [share.get(stage, self.stages[stage]) for stage in needed]
+    def _passes_around(self, arm: Arm) -> list[Cost]:
+        """Backward passes that an arm takes besides those of its branches."""
+        passes = []
+        if _looks_at_gradients(arm):
+            passes.append(measured(self._calibration_passes(), "micro-batches of calibration examples in conflicts/"))
+        if isinstance(arm.operator, DriftCorrected):
+            batches = sum(-(-self._rows(spec) // spec.settings.batch_size) for spec in self.specs[arm.name])
+            passes.append(computed(2 * batches, "2 · training examples / batch size, summed over branches"))
+        if arm.fits:
+            points = sum(len(read_json(self.run.fit(name))["path"]) for name in arm.fits)
+            rows = sum(task.counts["validation"] for task in self.tasks)
+            batches = -(-rows // self.specs[arm.name][0].settings.batch_size)
+            passes.append(computed(points * batches, "points in fits/ · validation examples / batch size"))
+        return passes
+
+    def _rows(self, spec: BranchSpec) -> int:
+        """Examples that a branch sees in one epoch."""
+        first, every = (spec.share.index, spec.share.of) if spec.share else (0, 1)
+        return sum(len(range(first, task.counts["train"], every)) for task in self.tasks if task.name in spec.tasks)
 
     def _calibration_passes(self) -> int:
         passes = 0
@@ -248,6 +271,21 @@ def last_layer(entries: Mapping[str, int]) -> dict[str, int]:
         return dict(entries)
     largest = max(stacks.values(), key=lambda layers: sum(sum(layer.values()) for layer in layers.values()))
     return largest[max(largest)]
+
+
+def _looks_at_gradients(arm: Arm) -> bool:
+    return arm.rule is not None and arm.rule.kind not in WITHOUT_GRADIENTS
+
+
+def _recorded(path: Path, what: str, *keys: str) -> Cost | None:
+    """Seconds that stand in a file under keys, or None where it does not tell."""
+    try:
+        value = read_json(path)
+        for key in keys:
+            value = value[key]
+    except (InputError, KeyError, TypeError):
+        return None
+    return None if value is None else measured(value, what)
 
 
 def _hardware(run: RunDirectory) -> str:

@@ -88,6 +88,7 @@ def _legend(table: CostTable) -> str:
         "and machine seconds are the sum. Bytes are the start to every machine, what is synchronised, and the weights "
         f"back; stored weights take {stored} GB. Joint training's peak holds weights {weights}, gradient {gradient}, "
         f"optimiser state {optimizer} and *≈ {other}* GB of activations and process. To the model adds the conflict "
-        "pass and the merge; the primer, which all methods share, is left out. PCGrad and GradNorm are computed for "
+        "pass, the arm's own merge, and what is fitted or measured for it; the primer, which all methods share, is "
+        "left out. PCGrad and GradNorm are computed for "
         "the batches of joint training, with a backward pass for every task in a batch."
     )

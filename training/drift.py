@@ -14,11 +14,10 @@ $1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which not
 weight decay and the change of v over training.
 """
 
-import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from training.loss import answer_losses, pack_if_possible
 from training.merge.second_moments import SecondMoments, open_second_moments
 from training.model import autocast, context_length, load_tokenizer
 from training.network import Network, Point
-from training.run_directory import BranchDirectory, RunDirectory
+from training.run_directory import BranchDirectory, RunDirectory, read_json
 
 
 def measure_drift(
@@ -66,6 +65,7 @@ def measure_drift(
     specs = {hashed: load_spec(folder.spec) for hashed, folder in folders.items()}
     mean = dict(zip(branches, weights, strict=True))
     models = {hashed: folder.model for hashed, folder in folders.items()}
+    travels = {hashed: half_travel(read_json(folders[hashed].done), spec) for hashed, spec in specs.items()}
     correction: dict[str, Tensor] = {}
     with Network(models, start.precision, torch.device(device)) as network, ExitStack() as opened:
         tokenizer = load_tokenizer(run.start)
@@ -83,7 +83,7 @@ def measure_drift(
                 for point, sign in points:
                     network.move_to(point)
                     _gradient(network, batches, examples, start, report, stopping)
-                    factor = sign * mean[hashed] * half_travel(folders[hashed], spec)
+                    factor = sign * mean[hashed] * travels[hashed]
                     for parameter, value in parameters.items():
                         if value.grad is None:
                             continue
@@ -97,13 +97,22 @@ def measure_drift(
     save_keyed_tensors(path, key, correction)
 
 
-def half_travel(branch: BranchDirectory, spec: BranchSpec) -> float:
-    """Half of what the steps multiplied gradients by, summed, less their weighted mean; ½η(τ-1) where all are η."""
-    lines = [json.loads(line) for line in branch.metrics.read_text().splitlines()]
-    limit = spec.settings.clip_norm or math.inf
-    sizes = [line["learning_rate"] * min(1.0, limit / max(line["gradient_norm"], 1e-300)) for line in lines]
-    total = math.fsum(sizes)
-    travel = total - math.fsum(size**2 for size in sizes) / total
+def half_travel(done: Mapping[str, Any], spec: BranchSpec) -> float:
+    """Half of what the steps multiplied gradients by, summed, less their weighted mean; ½η(τ-1) where all are η.
+
+    Args:
+        done: of the branch; sums over its steps stand there under a seal, the steps themselves in a log without one.
+        spec: of the branch.
+
+    Raises:
+        InputError: the branch was trained before the sums were kept.
+    """
+    if "reach" not in done:
+        raise InputError(
+            f"branch {spec.hash} was trained by an earlier version and does not say how far its steps reached; remove "
+            f"branches/{spec.hash} and run the same command again"
+        )
+    travel = done["reach"] - done["squared_reach"] / done["reach"]
     return 0.5 * travel / (1 - spec.settings.momentum)
 
 

@@ -27,6 +27,6 @@ def _keeps(paths: BranchDirectory, done: Mapping[str, Any], form: KeptMoments) -
     if form == "none":
         return True
     kept = done.get("second_moments")
-    if kept is None or kept["form"] != form or not paths.second_moments.is_file():
+    if kept is None or kept["form"] != form or "reach" not in done or not paths.second_moments.is_file():
         return False
     return file_hash(paths.second_moments) == kept["sha256"]

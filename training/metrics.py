@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.run_directory import write_text
+from training.run_directory import replacing
 
 
 def append_line(path: Path, **values: Any) -> None:
@@ -27,5 +27,6 @@ def append_line(path: Path, **values: Any) -> None:
 def keep_lines(path: Path, count: int) -> None:
     """Cut the file to its first ``count`` lines: what a killed process wrote after its checkpoint happens again."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(path, "".join(lines[:count]))
+        lines = path.read_bytes().splitlines(keepends=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join(lines[:count]))

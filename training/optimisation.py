@@ -46,6 +46,15 @@ def learning_rate(settings: BranchSettings, step: int, steps: int) -> float:
     return settings.learning_rate * (floor + (1 - floor) * shape[settings.schedule])
 
 
+def step_size(rate: float, norm: float, limit: float | None) -> float:
+    """What a step multiplies its gradient by: the learning rate, less where a norm above ``limit`` is clipped to it.
+
+    >>> step_size(0.5, norm=4.0, limit=1.0)
+    0.125
+    """
+    return rate if limit is None or norm <= limit else rate * limit / norm
+
+
 def squared_norm(values: Tensor) -> Tensor:
     """Sum of squares of a tensor (float64, no dimensions): rows in its own dtype, the sum over rows in float64."""
     values = torch.atleast_1d(values)

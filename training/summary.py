@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from training.arms import Arm, Soup
+from training.arms import Arm
 from training.branch_spec import BranchSpec
 from training.config import Recipe
 from training.controls import controls

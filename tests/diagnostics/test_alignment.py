@@ -336,7 +336,7 @@ def test_expected_tokens_are_an_upper_bound_of_what_is_reported(bench: Bench) ->
 @pytest.mark.parametrize(
     ("changed", "trainable", "message"),
     [
-        ({"parameters": ["no.such"]}, "*", "'no.such' matches none"),
+        ({"parameters": ["no.such"]}, "*", "'no.such' matches no parameter"),
         ({}, "lm_head.weight", "alignment.parameters: .* choose none that was trained"),
         ({"parameters": [NORM], "eigenvectors": 8}, "*", "alignment.eigenvectors: 8 eigenvectors span all of 8"),
         ({"max_products": 3}, "*", "alignment: 3 products cannot give 4 eigenvalues"),

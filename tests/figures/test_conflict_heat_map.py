@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from figures.conflict_heat_map import draw
 from figures.style import save
@@ -44,21 +45,29 @@ def shown(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_the_image_holds_the_cosines_of_the_file_group_by_group(tmp_path: Path, n: int) -> None:
-    run, conflicts = write_run(tmp_path, [f"task-{i}" for i in range(n)], halves(n))
-    cells = draw(run, "split").axes[0]
+@pytest.fixture(scope="module", params=SIZES)
+def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Figure, dict]:
+    """The map of some tasks in halves, for tests that only look at it, and their conflicts."""
+    names = [f"task-{i}" for i in range(request.param)]
+    run, conflicts = write_run(tmp_path_factory.mktemp("run"), names, halves(len(names)))
+    return draw(run, "split"), conflicts
+
+
+def test_the_image_holds_the_cosines_of_the_file_group_by_group(drawn: tuple[Figure, dict]) -> None:
+    figure, conflicts = drawn
+    cells, n = figure.axes[0], len(conflicts["tasks"])
     order = [task for group in halves(n) for task in group]
     image = cells.images[0].get_array()
     np.testing.assert_array_equal(image.data, np.array(conflicts["cosine"])[np.ix_(order, order)])
     np.testing.assert_array_equal(image.mask, np.eye(n, dtype=bool))
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_the_colour_limits_are_symmetric_and_span_the_cosines_between_different_tasks(tmp_path: Path, n: int) -> None:
-    run, conflicts = write_run(tmp_path, [f"task-{i}" for i in range(n)], halves(n))
-    low, high = draw(run, "split").axes[0].images[0].get_clim()
-    assert -low == high == np.abs(np.array(conflicts["cosine"]) - np.eye(n)).max()
+def test_the_colour_limits_are_symmetric_and_span_the_cosines_between_different_tasks(
+    drawn: tuple[Figure, dict],
+) -> None:
+    figure, conflicts = drawn
+    low, high = figure.axes[0].images[0].get_clim()
+    assert -low == high == np.abs(np.array(conflicts["cosine"]) - np.eye(len(conflicts["tasks"]))).max()
 
 
 def test_rows_and_columns_are_named_in_the_order_of_the_groups(tmp_path: Path) -> None:
@@ -105,10 +114,10 @@ def test_with_many_tasks_dots_mark_the_cells_where_zero_is_within_two_standard_e
     np.testing.assert_array_equal(cells.collections[0].get_offsets(), expected[:, ::-1])
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_the_bars_are_the_reliabilities_in_the_order_of_the_rows(tmp_path: Path, n: int) -> None:
-    run, conflicts = write_run(tmp_path, [f"task-{i}" for i in range(n)], halves(n))
-    cells, bars, _ = draw(run, "split").axes
+def test_the_bars_are_the_reliabilities_in_the_order_of_the_rows(drawn: tuple[Figure, dict]) -> None:
+    figure, conflicts = drawn
+    cells, bars, _ = figure.axes
+    n = len(conflicts["tasks"])
     widths = [bar.get_width() for bar in bars.containers[1]]
     np.testing.assert_array_equal(
         widths, np.array(conflicts["reliability"])[[task for group in halves(n) for task in group]]
@@ -139,7 +148,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     save(figure, tmp_path, "map")
 
 
-@pytest.mark.parametrize("n", [2, 8, 136])
+@pytest.mark.parametrize("n", [2, 17])
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, n: int) -> None:
     run, _ = write_run(tmp_path, [f"task-{i}" for i in range(n)], halves(n))
     first, second = (save(draw(run, "split"), tmp_path / side, "heat") for side in ("one", "two"))

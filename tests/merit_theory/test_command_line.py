@@ -5,10 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from merit_theory.__main__ import main
+from merit_theory.propositions import catalogue, prop_f_10
+from merit_theory.propositions.proposition import Demonstration, Outcome
 
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
 
@@ -36,24 +43,31 @@ def test_one_statement_is_verified_and_written_as_json(tmp_path: Path) -> None:
     assert row["without"][0].startswith("the Hessian is positive semi-definite: 56 < 56.4079")
 
 
-def test_a_verdict_that_is_not_reproduced_ends_with_one_and_says_why(tmp_path: Path) -> None:
-    script = tmp_path / "wrong.py"
-    script.write_text(
-        "import sys\n"
-        "from dataclasses import replace\n"
-        "from merit_theory.propositions import catalogue\n"
-        "from merit_theory.propositions.prop_f_10 import PROPOSITION\n"
-        "catalogue.PROPOSITIONS = (replace(PROPOSITION, verdict='false as stated'),)\n"
-        "from merit_theory.__main__ import main\n"
-        "sys.argv = ['merit-verify', 'verify', '--instances', '1']\n"
-        "main()\n",
-        encoding="utf-8",
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=PLAIN, timeout=300, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "NOT REPRODUCED" in done.stdout
-    assert "no refutation is stored" in " ".join(done.stdout.split())
-    assert "not reproduced: prop-f.10" in done.stdout
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Runs the command in this process, which has imported JAX already; its exit code."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["merit-verify", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    yield run
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_a_verdict_that_is_not_reproduced_ends_with_one_and_says_why(
+    here: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = replace(prop_f_10.PROPOSITION, verdict="false as stated")
+    monkeypatch.setattr(catalogue, "PROPOSITIONS", (wrong,))
+    assert here("verify", "--instances", 1) == 1
+    printed = capsys.readouterr().out
+    assert "NOT REPRODUCED" in printed
+    assert "no refutation is stored" in " ".join(printed.split())
+    assert "not reproduced: prop-f.10" in printed
 
 
 @pytest.mark.parametrize(
@@ -65,21 +79,39 @@ def test_a_verdict_that_is_not_reproduced_ends_with_one_and_says_why(tmp_path: P
         (["verify", "--only", "eq-10", "--instances", "1", "--json", "/nowhere/x.json"], "its folder does not exist"),
     ],
 )
-def test_bad_input_is_one_line_and_ends_with_two(arguments: list[str], complaint: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert complaint in done.stderr.splitlines()[-1]
-    assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
+def test_bad_input_is_one_line_and_ends_with_two(
+    here: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert here(*arguments) == 2
+    told = capsys.readouterr().err
+    assert complaint in told.splitlines()[-1]
+    assert told.startswith("error: ") or "\nerror: " in told
 
 
-def test_an_interruption_ends_with_130() -> None:
-    command = [sys.executable, "-m", "merit_theory", "verify", "--only", "thm"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=PLAIN)
-    time.sleep(3)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=120)
-    assert running.returncode == 130
-    assert "stopped: interrupted" in errors
+@pytest.mark.parametrize("lost", [False, True], ids=["at once", "when a callback has swallowed it"])
+def test_an_interruption_ends_with_130_before_the_next_statement(
+    here: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    begun: list[str] = []
+
+    def strike(rng: np.random.Generator) -> Outcome:
+        begun.append("first")
+        with suppress(KeyboardInterrupt) if lost else nullcontext():
+            signal.raise_signal(signal.SIGINT)
+        return Outcome(True, "")
+
+    def go_on(rng: np.random.Generator) -> Outcome:
+        begun.append("second")
+        return Outcome(True, "")
+
+    statements = [
+        replace(prop_f_10.PROPOSITION, claim=None, demonstrations=(Demonstration("", each),))
+        for each in (strike, go_on)
+    ]
+    monkeypatch.setattr(catalogue, "PROPOSITIONS", tuple(statements))
+    assert here("verify", "--instances", 1) == 130
+    assert begun == ["first"]
+    assert "stopped: interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from training.run_directory import LEFT_BEHIND, RunDirectory, folder_hash
 
@@ -22,7 +23,7 @@ Outcome = dict[str, Any]
 
 STAGES = ("mixture", "start", "conflicts", "partitions", "branches", "merge", "evaluation", "summary")
 STAGES_WITH_WORKERS = STAGES[1:-1]
-POLL_SECONDS = 0.003
+POLL_SECONDS = 0.01
 LIMIT_SECONDS = 120.0
 SOONER = (1.0, 0.3, 0.0)
 HOW_TO_CONTINUE = "run the same command to continue"
@@ -59,6 +60,7 @@ class Death:
         code: exit code of the driver.
         stderr: its last words.
         workers: the processes that worked for it.
+        files: what the run directory held then, as paths below it.
     """
 
     stage: str | None
@@ -66,13 +68,14 @@ class Death:
     code: int
     stderr: tuple[str, ...]
     workers: frozenset[int]
+    files: frozenset[Path]
 
 
 class Attempt:
     """One start of the command, in a process group of its own; a context manager that leaves nothing running."""
 
     def __init__(self, out: Path, settings: Sequence[str] = ()) -> None:
-        self._run = RunDirectory(out)
+        self._out, self._run = out, RunDirectory(out)
         self._events_before = len(_events(self._run))
         self._environment_before = _changed(self._run.environment)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed on exit
@@ -135,7 +138,7 @@ class Attempt:
         if stage is not None:
             self._send(kill.target, sorted(workers), choose)
         self.process.send_signal(signal.SIGCONT)
-        return Death(stage, kill.target, *self.end(), workers)
+        return Death(stage, kill.target, *self.end(), workers, files(self._out))
 
     def end(self) -> tuple[int, tuple[str, ...]]:
         """Wait for the driver's end; its exit code and the lines of its stderr, but for the one that ends a ``^C``."""
@@ -167,6 +170,18 @@ class Attempt:
             os.kill(choose.choice(workers), signal.SIGKILL)
         else:
             self.process.send_signal(signal.SIGTERM if target == "SIGTERM" else signal.SIGKILL)
+
+
+def files(out: Path) -> frozenset[Path]:
+    """What a run directory holds under final names, as paths below it."""
+    kept = (path for path in out.rglob("*") if path.is_file() and not LEFT_BEHIND.fullmatch(path.name))
+    return frozenset(path.relative_to(out) for path in kept)
+
+
+def first_lacking(undisturbed: Path, found: frozenset[Path]) -> Path | None:
+    """What a run that had ``found`` was about to write next, by the order in which the undisturbed one was written."""
+    wanted = sorted(files(undisturbed), key=lambda path: (undisturbed / path).stat().st_mtime_ns)
+    return next((path for path in wanted if path not in found), None)
 
 
 def alive(workers: frozenset[int]) -> frozenset[int]:
@@ -261,12 +276,22 @@ def _check_death(kill: Kill, death: Death) -> None:
 
 
 def outcome(out: Path) -> Outcome:
-    """What must not depend on how often a run was killed: weights of every arm, every measured number, the table."""
+    """What must not depend on how often a run was killed.
+
+    Those are the weights of every arm, what was fitted and measured for them, every measured number, and the table.
+    """
     run = RunDirectory(out)
     found: Outcome = {f"weights of {model.parent.name}": folder_hash(model) for model in out.glob("arms/*/model")}
-    for path in (out / "evaluation").glob("*.npz"):
+    for path in (*out.glob("evaluation/*.npz"), *out.glob("retention/*.npz")):
         with np.load(path) as file:
-            found |= {f"{path.name}: {key}": (file[key].dtype.str, file[key].tolist()) for key in file.files}
+            name = path.relative_to(out)
+            found |= {f"{name}: {key}": (file[key].dtype.str, file[key].tolist()) for key in file.files}
+    for pattern in ("drifts/*.safetensors", "branches/*/second_moments.safetensors"):
+        for path in out.glob(pattern):
+            tensors = load_file(path).items()
+            found[str(path.relative_to(out))] = {key: (value.shape, value.tobytes()) for key, value in tensors}
+    for pattern in ("fits/*.json", "retention/answers.jsonl"):
+        found |= {str(path.relative_to(out)): path.read_bytes() for path in out.glob(pattern)}
     table = json.loads(run.summary(".json").read_text())
     del table["stage_seconds"]
     for row in table["arms"]:

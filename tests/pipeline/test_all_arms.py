@@ -110,7 +110,7 @@ def test_a_scaled_arm_lies_on_the_line_from_the_start_through_what_it_scales(
     assert len(scaled) >= 4
     for name, arm in scaled.items():
         own, whole = weights(run.arm(name) / "model"), weights(run.arm(arm.merged_name) / "model")
-        scale = record(run, name)["scale"]
+        scale = record(run, name)["settings"]["scale"]
         np.testing.assert_allclose(own, start + scale * (whole - start), rtol=0, atol=1e-6)
         fit = json.loads(run.fit(name).read_text())
         assert fit["coefficients"] == [scale]

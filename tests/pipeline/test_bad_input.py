@@ -35,6 +35,52 @@ RECIPES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown arm": (("--set", 'arms=["merit-9z"]'), "merit-9z.*base, start, joint"),
     "arm of too many groups": (("--set", 'arms=["merit-3d"]'), "merit-3d makes 8 groups of 4 tasks; add tasks or drop"),
     "arm listed twice": (("--set", 'arms=["joint","joint"]'), "'joint' is listed twice"),
+    "arm by two names": (("--set", 'arms=["random-2","random-2-s0"]'), "'random-2' and 'random-2-s0' are the same arm"),
+    "soup of one": (("--set", 'arms=["soup-1"]'), "'soup-1': the number must be at least 2"),
+    "soup of too many": (("--set", 'arms=["soup-1000000000000"]'), "at most 9999"),
+    "name that is no file's": (
+        ("--set", f'arms=["joint@0.{"1" * 300}"]'),
+        "is no usable name; write it in at most 200",
+    ),
+    "more shares than rows": (
+        ("--set", 'arms=["iid-13"]'),
+        "'iid-13' needs 13 rows of every task and task 'gcd' has 12; add rows or",
+    ),
+    "interpolation of four": (
+        ("--set", 'arms=["merit-2d+slerp"]'),
+        "'merit-2d\\+slerp' interpolates between two branches and has 4; drop the arm",
+    ),
+    "strata of too few tasks": (
+        ("--set", 'arms=["joint-stratified-merit-3d"]'),
+        "merit-3d makes 8 groups of 4 tasks; add tasks or drop",
+    ),
+    "moments without Adam": (
+        ("--set", 'arms=["merit-1d+ota"]', "--set", 'branch.optimizer="sgd"'),
+        "'merit-1d\\+ota' reads Adam's second moments, which branch.optimizer = 'sgd' does not have; train with",
+    ),
+    "fit without validation": (
+        ("--set", 'arms=["merit-1d+fitted"]'),
+        "'merit-1d\\+fitted' is fitted on validation rows and mixture.validation is 0; set it",
+    ),
+    "unknown operator": (("--set", 'arms=["merit-1d+tise"]'), "'tise' is no merge operator; choose one of fitted, "),
+    "operator on one branch": (("--set", 'arms=["joint+ties"]'), "'joint\\+ties' has one branch and nothing to merge"),
+    "no scale": (("--set", 'arms=["joint@big"]'), "'joint@big': 'big' is no scale; end it in @fitted or a positive"),
+    "wrong setting of an operator": (
+        ("--set", "operators.sparse={operator='ties', density=2}"),
+        r"operators.sparse: merge operator ties: density: .* less than or equal to 1 \(got '2'\)",
+    ),
+    "operator table without an operator": (
+        ("--set", "operators.sparse.density=0.1"),
+        "operators.sparse: there is no merge operator 'sparse'; choose one of",
+    ),
+    "operator that means another": (
+        ("--set", "operators.ties.operator='dare'"),
+        "operators.ties: 'ties' means another merge already; give the table another name",
+    ),
+    "split that means an arm": (
+        ("--set", 'splits.iid-2=[["gcd"],["lcm"]]'),
+        "splits.iid-2: 'iid-2' means another arm already; give the split another name",
+    ),
     "unknown task": (("--set", 'mixture.tasks=["reasoning_gym:nothing"]'), "'nothing': .*; correct its name"),
     "wrong parameter of a task": (
         ("--set", 'mixture.tasks=[{dataset="gcd", parameters={sides=3}}]'),
@@ -89,7 +135,7 @@ def test_an_unknown_recipe_is_told_with_the_known_ones_and_a_wrong_command_with_
 ) -> None:
     for unknown in ("[bold]smoke[/bold]", str(tmp_path)):
         line = told("run", unknown, "--out", tmp_path / "run")
-        assert line == f"error: no recipe {unknown!r}; give a TOML file or one of: demo, smoke"
+        assert line == f"error: no recipe {unknown!r}; give a TOML file or one of: all-arms, demo, smoke"
     assert told("run", "smoke") == "error: Missing option '--out'; see --help"
     assert "--seed" in told("run", "smoke", "--seed", 3)
     assert "jog" in told("jog")

@@ -2,24 +2,15 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.pipeline.refusals import training
 from training.embedded_models import write_tiny_llama
 from training.run_directory import folder_hash
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "training", *map(str, arguments)]
-
-
-def training(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True)
 
 
 def summary(run: Path) -> dict:
@@ -109,7 +100,7 @@ def test_branches_merged_by_hand_are_the_arm(smoke_run: Path, tmp_path: Path) ->
 
 
 def test_a_task_added_later_costs_only_its_own_pass(smoke_run: Path, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-r", str(smoke_run), str(tmp_path / "run")], check=True)
+    shutil.copytree(smoke_run, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run" / "conflicts").iterdir()}
     tasks = [f"reasoning_gym:{name}" for name in ("gcd", "lcm", "coin_flip", "basic_arithmetic", "products")]
     changes = ("--set", f"mixture.tasks={json.dumps(tasks)}", "--set", 'arms=["start"]', "--set", "mixture.primer=0")
@@ -180,7 +171,7 @@ def test_the_time_budget_stops_a_run_that_says_how_to_continue(tmp_path: Path) -
 def test_how_a_step_is_computed_changes_its_trajectory_by_rounding_alone(
     settings: str, smoke_run: Path, tmp_path: Path
 ) -> None:
-    arms = ("--set", 'arms=["joint"]', "--set", "evaluation.generate=0")
+    arms = ("--set", 'arms=["joint"]', "--set", "evaluation.generate=0", "--set", "resources.workers=1")
     done = training("run", "smoke", "--out", str(tmp_path / "run"), *arms, "--set", settings)
     assert done.returncode == 0, done.stderr
     trajectories = [trajectory(run) for run in (smoke_run, tmp_path / "run")]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.every_kind import EVERY_KIND
+from tests.pipeline.killing import differences, outcome
 from tests.pipeline.refusals import leftovers, refusal, results, training
 from training.branch import train_branch
 from training.config import MixtureSettings
@@ -16,15 +18,19 @@ from training.interruption import Interrupted
 from training.mixture import freeze
 from training.run_directory import BranchDirectory, folder_hash
 
-Damage = Callable[[bytes], bytes]
+Damage = Callable[[bytes], bytes | None]
 ONE_WORKER = ("--set", "resources.workers=1")
 
 
-def cut(share: float) -> Damage:
+def gone(whole: bytes) -> None:
+    return None
+
+
+def cut(share: float) -> Callable[[bytes], bytes]:
     return lambda whole: whole[: min(int(share * len(whole)), len(whole) - 1)]
 
 
-def flip(share: float) -> Damage:
+def flip(share: float) -> Callable[[bytes], bytes]:
     def flipped(whole: bytes) -> bytes:
         place = min(int(share * len(whole)), len(whole) - 1)
         return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
@@ -42,6 +48,7 @@ DAMAGES: dict[str, Damage] = {
     "middle byte": flip(0.5),
     "late byte": flip(0.99),
     "last byte": flip(1),
+    "gone": gone,
 }
 
 MADE_AGAIN = (
@@ -68,6 +75,10 @@ MADE_AGAIN = (
     "evaluation/merit-1d.npz",
     "evaluation/branch-*.npz",
     "evaluation/evaluation.json",
+    "retention/answers.jsonl",
+    "retention/answers.json",
+    "retention/merit-1d.npz",
+    "cost.json",
     "summary.json",
     "summary.md",
     "pictures/task_map.png",
@@ -86,7 +97,8 @@ def damage(run: Path, pattern: str, how: Damage) -> None:
     for path in found:
         damaged = how(path.read_bytes())
         path.unlink()  # not in place: models of a run are links to the cache, which undamaged runs share
-        path.write_bytes(damaged)
+        if damaged is not None:
+            path.write_bytes(damaged)
 
 
 def assert_made_again(run: Path, smoke_run: Path) -> None:
@@ -95,7 +107,7 @@ def assert_made_again(run: Path, smoke_run: Path) -> None:
     assert done.stderr == ""
     assert results(run) == results(smoke_run)
     assert not leftovers(run)
-    for pattern in ("mixture/**/*.jsonl", "branches/*/model/*", "base/*", "start/*"):
+    for pattern in ("mixture/**/*.jsonl", "branches/*/model/*", "base/*", "start/*", "retention/answers.jsonl"):
         for path in smoke_run.glob(pattern):
             assert (run / path.relative_to(smoke_run)).read_bytes() == path.read_bytes()
 
@@ -121,6 +133,61 @@ def test_one_damaged_result_beside_good_ones_is_made_again(run: Path, smoke_run:
     assert_made_again(run, smoke_run)
     damage(run, pattern, cut(0.7))
     assert_made_again(run, smoke_run)
+
+
+OF_OTHER_MERGES = (
+    "branches/*/second_moments.safetensors",
+    "partitions/*.json",
+    "fits/*.json",
+    "drifts/*.safetensors",
+    "arms/*+*/model/model.safetensors",
+    "arms/*+*/model/provenance.json",
+    "arms/*+*/arm.json",
+    "arms/*@*/model/model.safetensors",
+    "arms/*@*/arm.json",
+    "evaluation/*[+@]*.npz",
+    "retention/*.npz",
+    "retention/answers.jsonl",
+    "retention/answers.json",
+    "metrics/events.jsonl",
+)
+"""What arms leave that are fitted, corrected, merged by operators and scaled."""
+MERGED_OTHERWISE = [part for setting in (*EVERY_KIND, "resources.workers=1") for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def merged_otherwise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = training("run", "smoke", "--out", out, *MERGED_OTHERWISE)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def assert_merged_again(run: Path, merged_otherwise: Path) -> None:
+    done = training("run", "smoke", "--out", run, *MERGED_OTHERWISE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert differences(outcome(run), outcome(merged_otherwise)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+def test_all_that_other_merges_left_damaged_in_one_way_is_made_again(
+    merged_otherwise: Path, tmp_path: Path, how: Damage
+) -> None:
+    run = Path(shutil.copytree(merged_otherwise, tmp_path / "run"))
+    for pattern in OF_OTHER_MERGES:
+        damage(run, pattern, how)
+    assert_merged_again(run, merged_otherwise)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", OF_OTHER_MERGES)
+def test_one_damaged_file_of_other_merges_beside_good_ones_is_made_again(
+    merged_otherwise: Path, tmp_path: Path, pattern: str
+) -> None:
+    run = Path(shutil.copytree(merged_otherwise, tmp_path / "run"))
+    damage(run, pattern, flip(0.5))
+    assert_merged_again(run, merged_otherwise)
 
 
 HARMLESS = ("one byte short", "last byte")

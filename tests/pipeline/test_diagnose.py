@@ -106,15 +106,16 @@ def test_what_stands_is_not_measured_again(smoke_run: Path, tmp_path: Path, here
     assert directory.values("losses").stat().st_mtime_ns != before["losses"]
 
 
-def test_everything_is_measured_and_told(smoke_run: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "diagnostics", str(smoke_run), "--out", str(tmp_path), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+def test_everything_is_measured_and_told(
+    smoke_run: Path, tmp_path: Path, here: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    here(smoke_run, "--out", tmp_path, *SMALL)
+    printed, complained = capfd.readouterr()
+    assert complained == ""
     page = ReportDirectory(tmp_path).page(".html").read_text()
     for heading in ("Linear connectivity", "Gain: theory against model"):
         assert heading in page
-    assert "Not measured" not in done.stdout
+    assert "Not measured" not in printed
 
 
 @pytest.fixture
@@ -202,3 +203,8 @@ def test_runs_without_a_merged_arm_are_refused(smoke_run: Path, tmp_path: Path, 
     assert "no run directory" in refused(tmp_path)
     assert "merges nothing" in refused(smoke_run, "--arm", "joint")
     assert "has no arm 'merit-9d'" in refused(smoke_run, "--arm", "merit-9d")
+
+
+def test_the_command_is_a_process_that_ends_with_2_when_it_is_refused() -> None:
+    done = subprocess.run([sys.executable, "-m", "diagnostics", "--luck"], capture_output=True, text=True)
+    assert "--luck" in checked_line(done.returncode, done.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.refusals import checked_line, leftovers, refusal, results, training
+from tests.pipeline.refusals import checked_line, leftovers, refusal, results, training, training_in_its_own_process
 
 REPORTED_AT_FLUSH = """\
 import errno, fnmatch, os
@@ -71,7 +71,7 @@ def no_space_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused_at(writer: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command, stopped at one writer after the other, goes a little further each time."""
     monkeypatch.setenv("FULL_DISK_AT", f"{run}/{WRITERS[writer]}")
-    done = training("run", "smoke", "--out", run, *SETTINGS)
+    done = training_in_its_own_process("run", "smoke", "--out", run, *SETTINGS)
     assert done.returncode == 2, f"{writer}: {done.stderr or 'nothing was refused'}"
     line = checked_line(done.returncode, done.stderr)
     assert line.startswith(f"error: no space left to write {run}")

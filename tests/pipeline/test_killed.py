@@ -2,12 +2,14 @@
 
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline.killing import (
     HOW_TO_CONTINUE,
+    POLL_SECONDS,
     STAGES,
     Attempt,
     Kill,
@@ -63,6 +65,7 @@ def test_a_run_that_is_asked_to_end_leaves_a_checkpoint_of_every_branch_it_was_a
         assert attempt.reaches("start")
         while not list((tmp_path / "run").glob("branches/*/metrics.jsonl")):
             assert attempt.process.poll() is None
+            time.sleep(POLL_SECONDS)
         attempt.process.send_signal(signal.SIGTERM)
         code, stderr = attempt.end()
     assert code == 130

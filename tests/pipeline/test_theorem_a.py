@@ -5,8 +5,6 @@ descent. Answers are one token, so the Hessian depends on the questions only; ta
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from merit_theory.gain_from_gram import gain_from_gram
 from merit_theory.partition import balanced_splits
+from tests.pipeline.refusals import training
 from training.embedded_models import write_tiny_llama
 
 BARE_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -103,8 +102,8 @@ def run(folder: Path, *, same_questions: bool) -> Path:
     write_linear_model(folder / "model")
     write_tasks(folder, np.random.default_rng(11), same_questions=same_questions)
     (folder / "linear.toml").write_text(recipe(all_balanced_splits()))
-    command = [sys.executable, "-m", "training", "run", str(folder / "linear.toml"), "--out", str(folder / "run")]
-    subprocess.run(command, check=True, capture_output=True)
+    done = training("run", folder / "linear.toml", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
     return folder / "run"
 
 

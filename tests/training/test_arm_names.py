@@ -299,6 +299,16 @@ def test_a_recipe_gives_operators_settings_and_names_of_its_own() -> None:
             parse_arms(recipe(operators=wrong))
 
 
+def test_factors_for_another_number_of_branches_are_refused() -> None:
+    made = recipe(arms=["merit-1d+mine"], operators={"mine": {"operator": "task-arithmetic", "factors": [0.5, 0.25]}})
+    check_arms(parse_arms(made), made, tasks(9, 9, 9, 9))
+    other = made.model_copy(update={"arms": ["soup-3+mine"]})
+    with pytest.raises(
+        InputError, match=r"'soup-3\+mine' has 3 branches and its operator 2 factors; give one for each"
+    ):
+        check_arms(parse_arms(other), other, tasks(9, 9))
+
+
 def test_an_operator_of_two_branches_is_refused_on_more() -> None:
     check_arms([parse_arm("merit-1d+slerp", {})], recipe(), tasks(9, 9, 9, 9))
     for name in ("merit-2d+slerp", "soup-3+slerp", "random-3+slerp"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.arm_names import parse_arm
@@ -98,6 +98,11 @@ def test_a_branch_stopped_after_every_step_leaves_the_same_files_bit_for_bit(
     }
     assert (whole.model / "model.safetensors").read_bytes() == (pieces.model / "model.safetensors").read_bytes()
     assert whole.second_moments.read_bytes() == pieces.second_moments.read_bytes()
+    steps = [json.loads(line) for line in pieces.metrics.read_text().splitlines()]
+    sizes = [step["learning_rate"] * min(1.0, 1.0 / step["gradient_norm"]) for step in steps]
+    assert spec.settings.clip_norm == 1.0
+    assert done["reach"] == pytest.approx(sum(sizes), rel=1e-12)
+    assert done["squared_reach"] == pytest.approx(sum(size**2 for size in sizes), rel=1e-12)
 
 
 # --- what the arms train ----------------------------------------------------------------------------------------------
@@ -195,6 +200,38 @@ def test_sums_of_rows_and_columns_are_those_of_the_full_moments_and_are_read_bac
             found = np.empty(moment.numel(), np.float32)
             read.read(name, 0, found)
             torch.testing.assert_close(torch.from_numpy(found), expected.flatten(), rtol=1e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("form", ["full", "rank-1"])
+def test_moments_that_are_not_the_models_are_refused_and_never_read_as_zero(
+    one_step: BranchSpec, tmp_path: Path, form: str
+) -> None:
+    paths = BranchDirectory(tmp_path)
+    train(one_step.model_copy(update={"second_moments": form}), tmp_path)
+    whole = load_file(paths.second_moments)
+    name = next(
+        name for name in whole if name.endswith("norm.weight" if form == "full" else "embed_tokens.weight/rows")
+    )
+    without = {other: moments for other, moments in whole.items() if other != name}
+    wrong = {
+        "another's": without | {f"model.other.{name.rpartition('.')[2]}": whole[name]},
+        "too long": without | {name: torch.cat([whole[name]] * 2)},
+        "in other precision": without | {name: whole[name].double()},
+    }
+    if form == "rank-1":
+        wrong["columns alone"] = without
+    for damaged in wrong.values():
+        save_file(damaged, paths.second_moments)
+        with pytest.raises(InputError, match="which is of no tensor of"), open_second_moments(paths.model):
+            pass
+    for number in (float("nan"), float("inf"), -1.0):
+        save_file(whole | {name: torch.full_like(whole[name], number)}, paths.second_moments)
+        with (
+            pytest.raises(InputError, match="hold what is no mean of squares") as caught,
+            open_second_moments(paths.model) as read,
+        ):
+            read.read(name, 0, np.empty(whole[name].numel(), np.float32))
+        assert repr(name) in str(caught.value)
 
 
 def test_moments_that_are_wanted_and_not_there_are_had_by_training_again_to_the_same_weights(

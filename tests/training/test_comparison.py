@@ -171,7 +171,7 @@ def test_a_run_given_twice_or_without_a_recipe_or_with_a_damaged_file_is_refused
     (folder,) = runs_of(tmp_path, 1)
     with pytest.raises(InputError, match="given twice"):
         compare_runs([folder, tmp_path / "x" / ".." / folder.name], "merit-1d", ["joint"])
-    with pytest.raises(InputError, match="is no run directory: it has no config.toml"):
+    with pytest.raises(InputError, match=r"is no run directory: it has no config\.toml"):
         compare_runs([tmp_path], "merit-1d", ["joint"])
     path = RunDirectory(folder).evaluation("joint")
     path.write_bytes(path.read_bytes()[:-40])

@@ -26,12 +26,15 @@ from training.cost import (
 MODEL = ModelSize(stored=100, weights=200, gradient=160, last_layer=16, optimizer=320)
 JOINT = JointTraining("joint", 3, measured(60.0, "done.json"), measured(1000, "done.json"), [2, 4, 3])
 BRANCHES = [BranchCost(20.0, 700, 100), BranchCost(30.0, 600, 110)]
+NO_PASSES = measured(0, "none")
 SYNCHRONOUS = (data_parallel, pcgrad, gradnorm)
 
 
 def arm(seconds: float, branches: Sequence[BranchCost] = BRANCHES) -> MethodCost:
     longest = max(branch.seconds for branch in branches)
-    return arm_cost("m", MODEL, branches, [measured(seconds - longest, "conflicts stage")], 5)
+    return arm_cost(
+        "m", MODEL, branches, [measured(seconds - longest, "conflicts stage")], measured(5, "micro-batches")
+    )
 
 
 def figures(row: MethodCost) -> dict[str, float]:
@@ -60,11 +63,11 @@ def test_an_arm_sends_weights_twice_and_waits_for_its_longest_branch() -> None:
 
 
 def test_an_arm_with_one_branch_and_nothing_around_it_is_measured_to_its_model() -> None:
-    row = arm_cost("joint", MODEL, BRANCHES[:1], [], 0)
+    row = arm_cost("joint", MODEL, BRANCHES[:1], [], NO_PASSES)
     assert row.seconds_to_model == row.training_seconds
     assert row.training_seconds.how == "measured"
     assert row.synchronisations.value == 0
-    assert arm_cost("joint", MODEL, BRANCHES[:1], None, 0).seconds_to_model is None
+    assert arm_cost("joint", MODEL, BRANCHES[:1], None, NO_PASSES).seconds_to_model is None
 
 
 def test_joint_training_over_machines_sends_its_gradient_around_in_every_step() -> None:
@@ -173,7 +176,7 @@ def test_communication_that_hides_needs_a_slower_network_to_be_felt() -> None:
 
 
 def test_an_arm_of_unknown_duration_is_not_compared() -> None:
-    unknown = arm_cost("m", MODEL, BRANCHES, None, 0)
+    unknown = arm_cost("m", MODEL, BRANCHES, None, NO_PASSES)
     assert crossover(unknown, BRANCHES, JOINT, MODEL) is None
 
 

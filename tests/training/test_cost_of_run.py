@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,28 @@ SPECS = {
     "joint-equal-steps-2": [LARGE],
     "merit-1d": [make_spec("a"), make_spec("bc")],
     "merit-1d+ota": [make_spec("a", second_moments="full"), make_spec("bc", second_moments="full")],
+    **{
+        name: [make_spec("a"), make_spec("bc")]
+        for name in ("merit-1d+fitted", "merit-1d+fitted@0.8", "merit-1d@fitted")
+    },
+    "merit-1d+drift-corrected": [make_spec("a"), make_spec("bc")],
+    "joint-stratified-merit-1d": [make_spec("abc", strata=(("a",), ("b", "c")))],
+    "iid-2": [make_spec("abc", share={"index": index, "of": 2, "seed": 0}, examples=18) for index in (0, 1)],
     "soup-2": [make_spec("abc"), make_spec("abc", seed=1)],
     "random-2": [make_spec("ab", seed=1), make_spec("c", seed=1)],
 }
+MERGE_SECONDS = {
+    "merit-1d": 0.5,
+    "merit-1d+ota": 0.25,
+    "merit-1d+fitted": 0.75,
+    "merit-1d+drift-corrected": 1.5,
+    "random-2": 0.125,
+    "joint@0.8": 2.5,
+    "joint@fitted": 2.25,
+    "merit-1d+fitted@0.8": 3.5,
+    "merit-1d@fitted": 4.5,
+}
+FITS = {"joint@fitted": 64.0, "merit-1d+fitted": 32.0, "merit-1d@fitted": 16.0}
 SECONDS = {"abc": 20.0, "a": 6.0, "bc": 8.0, "ab": 9.0, "c": 3.0}
 
 
@@ -65,6 +84,13 @@ def write_run(root: Path) -> RunDirectory:
             write_json(folder.done, done)
             if spec.second_moments != "none":
                 folder.second_moments.write_bytes(b"x" * 7)
+    for name, seconds in MERGE_SECONDS.items():
+        write_json(run.arm(name) / "model" / "provenance.json", {"output": {"seconds": seconds}})
+        write_json(run.arm(name) / "arm.json", {"drift_seconds": 128.0 if name.endswith("drift-corrected") else None})
+    # What is linked to a branch keeps that branch's files, among which is no merge of the arm's.
+    write_json(run.arm("joint") / "model" / "provenance.json", {"output": {"seconds": 1000.0}})
+    for name, seconds in FITS.items():
+        write_json(run.fit(name), {"seconds": seconds, "path": [{}] * 3})
     for name in ROWS:
         run.sketches(name).parent.mkdir(exist_ok=True)
         np.savez(run.sketches(name), counts=np.ones(2))
@@ -73,11 +99,16 @@ def write_run(root: Path) -> RunDirectory:
     return run
 
 
-def table_of(run: RunDirectory, names: Sequence[str] = ARMS) -> CostTable:
+def table_of(
+    run: RunDirectory, names: Sequence[str] = ARMS, specs: Mapping[str, Sequence[BranchSpec]] = SPECS
+) -> CostTable:
     recipe = Recipe(mixture={"tasks": ["x"]}, arms=list(names), branch=SETTINGS)
-    tasks = [Task(name, run.root, {}, "equality", {"train": "hash"}, {"train": rows}) for name, rows in ROWS.items()]
+    tasks = [
+        Task(name, run.root, {}, "equality", {"train": "hash"}, {"train": rows, "validation": 3})
+        for name, rows in ROWS.items()
+    ]
     arms = [parse_arm(name, {}) for name in names]
-    return cost_of_run(run, recipe, tasks, arms, {name: SPECS[name] for name in names})
+    return cost_of_run(run, recipe, tasks, arms, {name: specs[name] for name in names})
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +116,11 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dict[s
     run = write_run(tmp_path_factory.mktemp("run"))
     table = table_of(run)
     return run, {row.method: row for row in table.methods}, table
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return write_run(tmp_path_factory.mktemp("recorded"))
 
 
 def stored(run: RunDirectory) -> int:
@@ -101,11 +137,61 @@ def test_trained_arms_come_first_and_beside_them_what_uses_as_many_machines(case
 def test_only_arms_that_look_at_gradients_pay_for_the_conflict_pass_of_all_starts(case: Any) -> None:
     _, rows, table = case
     assert table.stage_seconds["conflicts"].value == 5.0
-    # The merge stage's 6 seconds are shared by three arms.
-    assert rows["merit-1d"].seconds_to_model.value == 8.0 + 5.0 + 2.0
-    assert rows["random-2"].seconds_to_model.value == 9.0 + 2.0
-    assert rows["joint"].seconds_to_model.value == 20.0
+    assert rows["merit-1d"].seconds_to_model.value == 8.0 + 5.0 + 0.5
+    assert rows["random-2"].seconds_to_model.value == 9.0 + 0.125
+    assert rows["joint"].seconds_to_model == rows["joint"].training_seconds
     assert [rows[name].extra_backward_passes.value for name in ("merit-1d", "random-2")] == [6, 0]
+
+
+@pytest.mark.parametrize(
+    ("arm", "seconds"),
+    [
+        ("joint", 20.0),
+        ("joint@0.8", 20.0 + 2.5),
+        ("joint@fitted", 20.0 + 64.0 + 2.25),
+        ("joint-stratified-merit-1d", 20.0 + 5.0),
+        ("merit-1d+ota", 8.0 + 5.0 + 0.25),
+        ("merit-1d+fitted", 8.0 + 5.0 + 32.0 + 0.75),
+        ("merit-1d+fitted@0.8", 8.0 + 5.0 + 32.0 + 0.75 + 3.5),
+        ("merit-1d@fitted", 8.0 + 5.0 + 0.5 + 16.0 + 4.5),
+        ("merit-1d+drift-corrected", 8.0 + 5.0 + 128.0 + 1.5),
+    ],
+)
+def test_an_arm_pays_for_its_own_merge_fits_and_drift_whatever_else_the_run_merges(
+    recorded: RunDirectory, arm: str, seconds: float
+) -> None:
+    for beside in ([], ["random-2"]):
+        row = table_of(recorded, [arm, *beside]).methods[0]
+        assert row.seconds_to_model is not None
+        assert row.seconds_to_model.value == seconds
+
+
+@pytest.mark.parametrize(
+    ("arm", "passes", "how"),
+    [
+        # Six micro-batches of the conflict pass; branches of 6 and of 2 + 4 rows in batches of 4.
+        ("merit-1d", 6, "measured"),
+        ("joint-stratified-merit-1d", 6, "measured"),
+        ("merit-1d+drift-corrected", 6 + 2 * (2 + 2), "computed"),
+        # Three points, at each nine validation rows in batches of 4.
+        ("joint@fitted", 3 * 3, "computed"),
+        ("merit-1d+fitted@0.8", 6 + 3 * 3, "computed"),
+        ("joint@0.8", 0, "measured"),
+    ],
+)
+def test_backward_passes_of_drifts_and_fits_are_counted_too(
+    recorded: RunDirectory, arm: str, passes: int, how: str
+) -> None:
+    extra = table_of(recorded, [arm]).methods[0].extra_backward_passes
+    assert (extra.value, extra.how) == (passes, how)
+
+
+def test_the_drift_pass_sees_each_row_of_a_share_once_whatever_the_epochs(recorded: RunDirectory) -> None:
+    run, name = recorded, "iid-2+drift-corrected"
+    write_json(run.arm(name) / "model" / "provenance.json", {"output": {"seconds": 1.0}})
+    write_json(run.arm(name) / "arm.json", {"drift_seconds": 2.0})
+    (row, *_) = table_of(run, [name], {name: SPECS["iid-2"]}).methods
+    assert row.extra_backward_passes.value == 2 * (2 + 2)  # 6 of 12 rows each, in batches of 4
 
 
 def test_second_moments_are_sent_where_the_merge_reads_them(case: Any) -> None:
@@ -160,11 +246,15 @@ def test_without_joint_training_its_time_follows_from_the_examples_of_an_arm(tmp
     assert row.machine_seconds.value == 20.0  # half of what two branches over the whole mixture took
 
 
-def test_no_time_is_given_for_a_model_that_waits_for_a_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arm", ["joint@fitted", "merit-1d+drift-corrected", "random-2", "joint@0.8"])
+def test_no_time_to_the_model_is_given_where_a_part_of_it_was_not_recorded(tmp_path: Path, arm: str) -> None:
     run = write_run(tmp_path)
-    rows = {row.method: row for row in table_of(run, ["joint@0.8", "joint@fitted"]).methods}
-    assert rows["joint@0.8"].seconds_to_model.value == 20.0 + 6.0 / 2
-    assert rows["joint@fitted"].seconds_to_model is None
+    for fit in FITS:
+        write_json(run.fit(fit), {"path": [{}] * 3})
+    write_json(run.arm("merit-1d+drift-corrected") / "arm.json", {"drift_seconds": None})
+    for name in ("random-2", "joint@0.8"):
+        (run.arm(name) / "model" / "provenance.json").unlink()
+    assert table_of(run, [arm]).methods[0].seconds_to_model is None
 
 
 def test_arms_that_share_their_branches_are_compared_once_with_each_joint_training(case: Any) -> None:
@@ -184,12 +274,8 @@ def test_an_arm_whose_stages_left_no_event_that_can_be_read_has_no_time_to_its_m
         other = {"cut": whole[:-9], "no JSON": whole + b"{\n", "no event": whole + b"[3]\n", "no text": whole + b"\xff"}
         run.events.write_bytes(other[damage])
     table = table_of(run)
-    assert {row.method for row in table.methods if row.seconds_to_model is None} == {
-        "merit-1d",
-        "merit-1d+ota",
-        "random-2",
-    }
-    assert table.crossovers == ()
+    assert {row.method for row in table.methods if row.seconds_to_model is None} == {"merit-1d", "merit-1d+ota"}
+    assert {found.arm for found in table.crossovers} == {"random-2"}
     assert table.stage_seconds == {}
 
 

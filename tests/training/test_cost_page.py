@@ -18,7 +18,8 @@ from training.cost_page import COLUMNS, cost_section, crossover_line, figure
 
 MODEL = ModelSize(10**8, 2 * 10**8, 2 * 10**8, 10**7, 4 * 10**8)
 JOINT = JointTraining("joint", 3, measured(60.0, "done.json"), measured(10**9, "done.json"), [2, 4, 3])
-ARM = arm_cost("m", MODEL, [BranchCost(20.0, 7 * 10**8, 10**8), BranchCost(31.27, 6 * 10**8, 10**8)], None, 5)
+BRANCHES = [BranchCost(20.0, 7 * 10**8, 10**8), BranchCost(31.27, 6 * 10**8, 10**8)]
+ARM = arm_cost("m", MODEL, BRANCHES, None, measured(5, "micro-batches"))
 TABLE = CostTable(
     MODEL,
     (ARM, pcgrad(JOINT, MODEL, 2)),

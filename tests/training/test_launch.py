@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import IO
@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 from rich.console import Console
 
+from tests.forked_workers import forked_workers
 from training.errors import InputError
 from training.interruption import Interrupted
 from training.launch.job import Job
@@ -62,25 +63,40 @@ def die_asking(device, report, stopping):
 
 
 @pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalPool]:
+def started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalPool]:
     """Makes pools whose workers can import the functions above."""
     (tmp_path / f"{HERE}.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.setenv(name, "")
     progress = Progress(Console(file=StringIO()))
     return lambda workers, seconds=None: LocalPool(
         workers, 1, "cpu", progress, None if seconds is None else time.monotonic() + seconds, tmp_path / "lock"
     )
 
 
-def test_results_come_in_the_order_of_the_jobs_from_processes_of_one_thread(pool: Callable[..., LocalPool]) -> None:
-    with pool(2) as launcher:
+@pytest.fixture
+def pool(started_anew: Callable[..., LocalPool]) -> Iterator[Callable[..., LocalPool]]:
+    """The same, of workers that are there at once."""
+    with forked_workers():
+        yield started_anew
+
+
+def test_results_come_in_the_order_of_the_jobs_from_processes_of_one_thread(
+    started_anew: Callable[..., LocalPool],
+) -> None:
+    with started_anew(1) as launcher:
         jobs = [Job(str(n), f"{HERE}:square", {"number": n}, tokens=n) for n in range(6)]
         results = launcher.run("squares", jobs)
     assert [value for value, _, _ in results] == [n**2 for n in range(6)]
     assert all(process != os.getpid() for _, process, _ in results)
     assert {threads for _, _, threads in results} == {"1"}
+
+
+def test_results_of_several_workers_come_in_the_order_of_the_jobs(pool: Callable[..., LocalPool]) -> None:
+    with pool(2) as launcher:
+        jobs = [Job(str(n), f"{HERE}:square", {"number": n}, tokens=n) for n in range(6)]
+        assert [value for value, _, _ in launcher.run("squares", jobs)] == [n**2 for n in range(6)]
 
 
 def test_the_first_error_is_raised_and_stops_the_others(pool: Callable[..., LocalPool], tmp_path: Path) -> None:
@@ -182,6 +198,6 @@ def test_every_job_of_a_run_names_a_function_that_exists() -> None:
     source = (Path(__file__).parents[2] / "training" / "stages.py").read_text()
     names = [part.split('"')[0] for part in source.split('"training.')[1:]]
     functions = [name for name in names if ":" in name]
-    assert len(functions) == 6
+    assert len(functions) == 7
     for name in functions:
         assert callable(Job("", f"training.{name}", {}).resolve())

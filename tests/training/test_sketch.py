@@ -1,4 +1,6 @@
 import math
+from collections.abc import Iterator
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +13,15 @@ from training.sketch import SignedSketch, Stride, fold
 
 CPU = torch.device("cpu")
 seeds = st.integers(0, 2**32 - 1)
+PERIOD = 2**12
 SHAPES = {"embed.weight": (37, 16), "layer.0.norm.weight": (16,), "layer.0.w": (3, 5, 7), "bias": (1,)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_signs() -> Iterator[None]:
+    """A shorter period of signs, which are drawn anew for every sketch."""
+    with mock.patch("training.sketch.SIGN_PERIOD", PERIOD):
+        yield
 
 
 def sketch(size: int, seed: int, dtype: torch.dtype = torch.float64) -> SignedSketch:
@@ -94,7 +104,7 @@ def test_a_tensor_that_fits_in_the_sketch_keeps_its_norm_exactly_and_one_that_do
 
 
 def test_the_signs_wrap_around_so_that_a_sketch_may_be_larger_than_their_period() -> None:
-    size = 2**20 + 3
+    size = 3 * PERIOD + 5
     values = torch.ones(size)
     made = sketch(size, 0, torch.float32).of({"w": values})
     assert made.shape == (size,)

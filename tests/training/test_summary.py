@@ -191,6 +191,28 @@ def test_without_generation_or_unseen_tasks_there_is_no_number_in_their_place(tm
     assert row.tokens == 0
 
 
+def test_an_arm_that_was_fitted_and_groups_of_unlike_sizes_are_told(tmp_path: Path) -> None:
+    run, names = RunDirectory(tmp_path), ("merit-1d", "worst-2@fitted")
+    settings = {"bootstrap": 100, "branches": False}
+    recipe = Recipe.model_validate({"mixture": {"tasks": ["x"]}, "arms": names, "evaluation": settings})
+    columns = ("reliability", "examples_for_reliability_0.95", "participation_ratio")
+    write_json(run.conflicts, {"tasks": TASKS} | {column: [1, 1] for column in columns})
+    partition = {"matrix": "cosine", "swapped_on": None, "groups": [["a"], ["b"]]}
+    for name, rule, samples in (("merit-1d", "pca", [8, 8]), ("worst-2", "worst", [4, 12])):
+        write_json(run.partition(name), partition | {"name": name, "rule": rule, "samples": samples})
+    write_json(run.fit("worst-2@fitted"), {"at_bound": False})
+    spec = make_spec(0)
+    write_branch(run, spec, 1, 1, 1.0, [0, 0])
+    for name in names:
+        write_evaluation(run, name, 1.0)
+        write_json(run.arm(name) / "arm.json", {"weights": [1.0], "displacement": 1.0})
+    arms = [parse_arm(name, {}) for name in names]
+    summary = summarise(run, recipe, arms, {name: [spec] for name in names}, None, {})
+    assert [row.fitted for row in summary.rows] == [False, True]
+    assert [entry["fitted"] for entry in read_json(run.summary(".json"))["arms"]] == [False, True]
+    assert any(doubt.startswith("worst-2: its largest group has 3.0 times") for doubt in summary.doubts)
+
+
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 

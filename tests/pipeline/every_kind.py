@@ -1,0 +1,13 @@
+"""Settings of the `smoke` recipe with which a run makes every kind of file there is."""
+
+ARMS = (
+    "start",
+    "joint@0.8",
+    "joint-stratified-merit-1d",
+    "iid-2+ties",
+    "soup-2@fitted",
+    "merit-1d+ota",
+    "merit-1d+drift-corrected",
+    "merit-1d+fitted",
+)
+EVERY_KIND = (f"arms={list(ARMS)}", "mixture.validation=4")
