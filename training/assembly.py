@@ -1,5 +1,6 @@
 """From trained branches to the model of an arm: one branch is linked, several are merged, and either may be scaled."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def assemble_arm(
     if is_one:
         place_model(merge.models[0], model)
     else:
+        if not (model / "provenance.json").is_file():
+            shutil.rmtree(model, ignore_errors=True)  # what was ours and is damaged would pass for somebody's own
         merge_folders(
             merge.operator.name,
             merge.models,

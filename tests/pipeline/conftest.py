@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.refusals import checked_line
+from tests.pipeline.every_kind import WITH_ONE_WORKER
+from tests.pipeline.refusals import checked_line, training
 from training.__main__ import main
 
 
@@ -27,6 +28,15 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
+    return out
+
+
+@pytest.fixture(scope="module")
+def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with every kind of file there is."""
+    out = tmp_path_factory.mktemp("every-kind") / "run"
+    done = training("run", "smoke", "--out", out, *WITH_ONE_WORKER)
+    assert (done.returncode, done.stderr) == (0, "")
     return out
 
 

@@ -11,3 +11,5 @@ ARMS = (
     "merit-1d+fitted",
 )
 EVERY_KIND = (f"arms={list(ARMS)}", "mixture.validation=4")
+WITH_ONE_WORKER = tuple(part for setting in (*EVERY_KIND, "resources.workers=1") for part in ("--set", setting))
+"""Those as arguments of a command."""

@@ -24,7 +24,7 @@ Outcome = dict[str, Any]
 STAGES = ("mixture", "start", "conflicts", "partitions", "branches", "merge", "evaluation", "summary")
 STAGES_WITH_WORKERS = STAGES[1:-1]
 POLL_SECONDS = 0.01
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 300.0
 SOONER = (1.0, 0.3, 0.0)
 HOW_TO_CONTINUE = "run the same command to continue"
 # A shell has what it starts in the background ignore Ctrl-C, this process and its children included.
@@ -290,8 +290,12 @@ def outcome(out: Path) -> Outcome:
         for path in out.glob(pattern):
             tensors = load_file(path).items()
             found[str(path.relative_to(out))] = {key: (value.shape, value.tobytes()) for key, value in tensors}
-    for pattern in ("fits/*.json", "retention/answers.jsonl"):
-        found |= {str(path.relative_to(out)): path.read_bytes() for path in out.glob(pattern)}
+    for path in out.glob("fits/*.json"):
+        record = json.loads(path.read_text())
+        fixed = {key: value for key, value in record.items() if key not in ("seconds", "content_sha256")}
+        found[str(path.relative_to(out))] = fixed
+    if run.retention_answers.exists():
+        found["answers to general prompts"] = run.retention_answers.read_bytes()
     table = json.loads(run.summary(".json").read_text())
     del table["stage_seconds"]
     for row in table["arms"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.every_kind import EVERY_KIND
+from tests.pipeline.every_kind import WITH_ONE_WORKER
 from tests.pipeline.killing import differences, outcome
 from tests.pipeline.refusals import leftovers, refusal, results, training
 from training.branch import train_branch
@@ -149,52 +149,44 @@ OF_OTHER_MERGES = (
     "retention/*.npz",
     "retention/answers.jsonl",
     "retention/answers.json",
+    "branches/*/metrics.jsonl",
     "metrics/events.jsonl",
 )
 """What arms leave that are fitted, corrected, merged by operators and scaled."""
-MERGED_OTHERWISE = [part for setting in (*EVERY_KIND, "resources.workers=1") for part in ("--set", setting)]
 
 
-@pytest.fixture(scope="module")
-def merged_otherwise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    done = training("run", "smoke", "--out", out, *MERGED_OTHERWISE)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def assert_merged_again(run: Path, merged_otherwise: Path) -> None:
-    done = training("run", "smoke", "--out", run, *MERGED_OTHERWISE)
+def assert_merged_again(run: Path, every_kind: Path) -> None:
+    done = training("run", "smoke", "--out", run, *WITH_ONE_WORKER)
     assert (done.returncode, done.stderr) == (0, "")
-    assert differences(outcome(run), outcome(merged_otherwise)) == []
+    assert differences(outcome(run), outcome(every_kind)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
 def test_all_that_other_merges_left_damaged_in_one_way_is_made_again(
-    merged_otherwise: Path, tmp_path: Path, how: Damage
+    every_kind: Path, tmp_path: Path, how: Damage
 ) -> None:
-    run = Path(shutil.copytree(merged_otherwise, tmp_path / "run"))
+    run = Path(shutil.copytree(every_kind, tmp_path / "run"))
     for pattern in OF_OTHER_MERGES:
         damage(run, pattern, how)
-    assert_merged_again(run, merged_otherwise)
+    assert_merged_again(run, every_kind)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", OF_OTHER_MERGES)
 def test_one_damaged_file_of_other_merges_beside_good_ones_is_made_again(
-    merged_otherwise: Path, tmp_path: Path, pattern: str
+    every_kind: Path, tmp_path: Path, pattern: str
 ) -> None:
-    run = Path(shutil.copytree(merged_otherwise, tmp_path / "run"))
+    run = Path(shutil.copytree(every_kind, tmp_path / "run"))
     damage(run, pattern, flip(0.5))
-    assert_merged_again(run, merged_otherwise)
+    assert_merged_again(run, every_kind)
 
 
 HARMLESS = ("one byte short", "last byte")
 """The line break at the end of a JSON file says nothing."""
 
 
-@pytest.mark.parametrize("name", [name for name in DAMAGES if name not in HARMLESS])
+@pytest.mark.parametrize("name", [name for name in DAMAGES if name not in (*HARMLESS, "gone")])
 def test_a_damaged_manifest_is_refused_with_its_remedy(told: Callable[..., str], run: Path, name: str) -> None:
     damage(run, "mixture/manifest.json", DAMAGES[name])
     mixture = run / "mixture"

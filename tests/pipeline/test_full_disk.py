@@ -8,11 +8,13 @@ really fills up, byte by byte, where this machine lets tests mount one.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.pipeline.every_kind import WITH_ONE_WORKER
+from tests.pipeline.killing import differences, outcome
 from tests.pipeline.refusals import checked_line, leftovers, refusal, results, training, training_in_its_own_process
 
 REPORTED_AT_FLUSH = """\
@@ -49,12 +51,24 @@ WRITERS = {
     "model card": "arms/random-2/*model*/*README.md*",
     "arm": "arms/random-2/*arm.json*",
     "evaluation": "evaluation/*joint.npz*",
+    "answers to general prompts": "retention/*answers.jsonl*",
+    "hash of those answers": "retention/*answers.json[!l]*",
+    "retention": "retention/*joint.npz*",
+    "cost": "*cost.json*",
     "all evaluations": "evaluation/*evaluation.json*",
     "summary": "*summary.json*",
     "picture": "pictures/*task_map.png*",
     "page": "*summary.md*",
 }
 """In the order in which a run comes to them."""
+WRITERS_OF_OTHER_MERGES = {
+    "second moments": "branches/*second_moments.safetensors*",
+    "fitted weights": "fits/*+fitted.json*",
+    "drift": "drifts/*.safetensors*",
+    "merge by an operator": "arms/merit-1d+ota/*model*/model.safetensors",
+    "fitted scale": "fits/*@fitted.json*",
+    "scaled model": "arms/joint@0.8/*model*/model.safetensors",
+}
 SETTINGS = ("--set", "resources.workers=1", "--set", "branch.checkpoint_seconds=0")
 
 
@@ -68,10 +82,10 @@ def no_space_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-def refused_at(writer: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def refused_at(writer: str, run: Path, monkeypatch: pytest.MonkeyPatch, settings: Sequence[str] = SETTINGS) -> None:
     """The same command, stopped at one writer after the other, goes a little further each time."""
-    monkeypatch.setenv("FULL_DISK_AT", f"{run}/{WRITERS[writer]}")
-    done = training_in_its_own_process("run", "smoke", "--out", run, *SETTINGS)
+    monkeypatch.setenv("FULL_DISK_AT", f"{run}/{(WRITERS | WRITERS_OF_OTHER_MERGES)[writer]}")
+    done = training_in_its_own_process("run", "smoke", "--out", run, *settings)
     assert done.returncode == 2, f"{writer}: {done.stderr or 'nothing was refused'}"
     line = checked_line(done.returncode, done.stderr)
     assert line.startswith(f"error: no space left to write {run}")
@@ -93,6 +107,18 @@ def test_a_full_disk_at_one_writer_after_another_only_delays_the_run(
     for writer in WRITERS:
         refused_at(writer, no_space_for, monkeypatch)
     assert_continues(no_space_for, smoke_run, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_what_other_merges_write_only_delays_the_run(
+    no_space_for: Path, every_kind: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for writer in WRITERS_OF_OTHER_MERGES:
+        refused_at(writer, no_space_for, monkeypatch, WITH_ONE_WORKER)
+    monkeypatch.setenv("FULL_DISK_AT", "")
+    done = training("run", "smoke", "--out", no_space_for, *WITH_ONE_WORKER)
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(no_space_for), outcome(every_kind)) == []
 
 
 def test_a_full_disk_in_driver_and_workers_only_delays_what_a_run_still_lacks(

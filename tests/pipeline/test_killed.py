@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.every_kind import EVERY_KIND
 from tests.pipeline.killing import (
     HOW_TO_CONTINUE,
     POLL_SECONDS,
@@ -47,6 +48,19 @@ def test_a_run_killed_in_every_stage_ends_as_if_undisturbed_and_one_worker_does_
     killed: Path, smoke_run: Path
 ) -> None:
     assert differences(outcome(killed), outcome(smoke_run)) == []
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_fits_corrects_merges_and_scales_ends_as_if_undisturbed(
+    every_kind: Path, tmp_path: Path
+) -> None:
+    targets: tuple[Target, ...] = ("driver", "worker", "group", "SIGTERM", "SIGINT")
+    kills = [Kill("merge", target, 0.1 + 0.15 * number) for number, target in enumerate(targets)]
+    kills += [Kill("evaluation", target, 0.9) for target in ("worker", "driver")]
+    choose = random.Random(SEED)
+    deaths = kill_until_done(tmp_path / "run", kills, stage_seconds(every_kind), choose, EVERY_KIND)
+    assert "merge" in {death.stage for death in deaths}
+    assert differences(outcome(tmp_path / "run"), outcome(every_kind)) == []
 
 
 def test_a_second_driver_is_refused_while_the_first_one_works(tmp_path: Path) -> None:
