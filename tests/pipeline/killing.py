@@ -180,7 +180,9 @@ def files(out: Path) -> frozenset[Path]:
 
 def first_lacking(undisturbed: Path, found: frozenset[Path]) -> Path | None:
     """What a run that had ``found`` was about to write next, by the order in which the undisturbed one was written."""
-    wanted = sorted(files(undisturbed), key=lambda path: (undisturbed / path).stat().st_mtime_ns)
+    # A model is left out, because one that is linked is as old as what it is linked to.
+    wanted = [path for path in files(undisturbed) if path.parent.name != "model"]
+    wanted.sort(key=lambda path: (undisturbed / path).stat().st_mtime_ns)
     return next((path for path in wanted if path not in found), None)
 
 
