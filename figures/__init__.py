@@ -1,1 +1,1 @@
-"""Pictures of a run, drawn from its files alone; one file per picture."""
+"""Pictures and tables of runs, reports and simulations, drawn from their files alone; one file per picture or table."""

@@ -27,7 +27,7 @@ def _pictures(summary: Summary, run: RunDirectory) -> list[tuple[str, str]]:
     """Captions and paths, relative to the page, of the heat map and the task map of the run's first partition."""
     if not summary.partitions:
         return []
-    from figures import conflict_heat_map, task_map
+    from figures.partition import conflict_heat_map, task_map
     from figures.style import save
 
     along_axes = [rule.name for rule in summary.partitions if rule.kind == "pca"]

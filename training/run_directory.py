@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from training.errors import InputError
+from training.errors import InputError, MissingInput
 
 WORKERS_END_WITHIN = 60.0
 """Seconds that workers get to end after their driver was killed; they need far less than one."""
@@ -90,6 +90,11 @@ class RunDirectory:
     def report(self, arm: str) -> "ReportDirectory":
         """What the diagnostics of an arm measured, and the page they end in."""
         return ReportDirectory(self.root / "reports" / arm)
+
+    @property
+    def reported_arms(self) -> list[str]:
+        """Names of the arms with a report, in alphabetical order."""
+        return sorted(path.parent.name for path in self.root.glob("reports/*/measurements"))
 
     def evaluation(self, name: str) -> Path:
         """Per-item results of one model (NPZ)."""
@@ -321,12 +326,13 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        MissingInput: there is no such file.
+        InputError: the file is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; run the stage that writes it first") from None
+        raise MissingInput(f"{path} is missing; run the stage that writes it first") from None
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); remove it and run the same command again") from None
 

@@ -20,8 +20,8 @@ SECTIONS: dict[str, Callable[[Any], Section]] = {
 
 
 def drawing(picture: Picture) -> Callable[[Any], Any]:
-    """The function that draws a picture from the report's files: ``draw`` of the module of figures with its name.
+    """The function that draws a picture from the report's files: ``draw`` of the module in ``figures.report``.
 
     It is imported when it is called for, because figures bring matplotlib.
     """
-    return import_module(f"figures.{picture.name}").draw
+    return import_module(f"figures.report.{picture.name}").draw

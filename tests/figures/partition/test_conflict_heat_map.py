@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures.conflict_heat_map import draw
+from figures.partition.conflict_heat_map import draw
 from figures.style import save
 from training.errors import InputError
 from training.run_directory import RunDirectory, write_json

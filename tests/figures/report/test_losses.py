@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures import losses, task_losses
+from figures.report import losses, task_losses
 from figures.style import DARK_MODE, save
 from training.run_directory import ReportDirectory, write_json
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figures import connectivity, gain_check
-from figures.connectivity import MOST_PATHS
+from figures.report import connectivity, gain_check
+from figures.report.connectivity import MOST_PATHS
 from training.errors import InputError
 from training.run_directory import ReportDirectory, write_json
 

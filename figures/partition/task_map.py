@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from figures.label_placement import Placement, place_labels
 from figures.names import shortened
-from figures.partitioned_tasks import PartitionedTasks
+from figures.partition.partitioned_tasks import PartitionedTasks
 from figures.style import (
     FAINT,
     FULL_WIDTH,

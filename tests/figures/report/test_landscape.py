@@ -11,7 +11,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from figures.landscape import BANDS, contour_levels, draw
+from figures.report.landscape import BANDS, contour_levels, draw
 from figures.style import save
 from training.run_directory import ReportDirectory, write_json
 

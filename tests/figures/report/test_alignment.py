@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures import alignment, spectrum
+from figures.report import alignment, spectrum
 from figures.style import save
 from training.errors import InputError
 from training.keyed_file import save_keyed

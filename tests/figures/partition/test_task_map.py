@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from figures.partition.task_map import draw
 from figures.style import save
-from figures.task_map import draw
 from training.errors import InputError
 from training.run_directory import RunDirectory, write_json
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures import displacement_by_layer, displacement_over_training
+from figures.report import displacement_by_layer, displacement_over_training
 from training.run_directory import ReportDirectory, write_json
 
 MODELS = ("branch-1", "branch-2", "merged", "joint", "average")

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from figures.names import shortened
-from figures.partitioned_tasks import PartitionedTasks
+from figures.partition.partitioned_tasks import PartitionedTasks
 from figures.style import (
     DIVERGING,
     FAINT,

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.flatness import draw
+from figures.report.flatness import draw
 from figures.style import save
 from training.run_directory import ReportDirectory, write_json
 

@@ -1,0 +1,1 @@
+"""Pictures of one partition of a run: ``draw(run, partition)``."""

@@ -1,0 +1,1 @@
+"""Pictures and tables of one run: ``draw(run)`` or ``tabulate(run)``."""

@@ -1,0 +1,1 @@
+"""Pictures of the experiments on the theory, one each under its name: ``draw(result)``."""

@@ -1,0 +1,1 @@
+"""Pictures and tables of several runs together: ``draw(runs)`` or ``tabulate(runs)``."""
