@@ -26,7 +26,7 @@ def recipe_of(run: RunDirectory) -> dict[str, Any]:
 
 
 def origin(run: RunDirectory) -> str:
-    """Model, number of tasks and seed of a run, in words, such as ``"Measured here: smollm2-135m, 8 tasks, seed 0"``."""
+    """Model, number of tasks and seed of a run, such as ``"Measured here: smollm2-135m, 8 tasks, seed 0"``."""
     recipe = recipe_of(run)
     tasks = len(read_json(run.mixture / "manifest.json")["tasks"])
     return f"Measured here: {recipe['start']['model']}, {tasks} tasks, seed {recipe['seed']}"
