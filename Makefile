@@ -57,7 +57,7 @@ $(PEERS): $(READY)
 	rm -rf .venv-peers
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev]' trl mergekit fusion-bench einconv einops linear_operator
+		--editable '.[dev]' trl mergekit fusion-bench einconv einops linear_operator lm-eval
 	@# Another dependency of curvlinops pulls in torchvision, which breaks transformers' image processors on a CPU.
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 		curvlinops-for-pytorch hessian-eigenthings

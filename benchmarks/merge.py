@@ -148,9 +148,15 @@ class PeakAnonymousMemory(threading.Thread):
 def one(contender: str, inputs: list[Path], out: Path, dtype: str) -> dict[str, Any]:
     """Run a contender in this process; imports count as neither time nor memory of the merge."""
     modules = {"ours": ["training.merge.folders"], "load_file": ["safetensors.torch"], "mergekit": ["mergekit.merge"]}
-    modules["fusion_bench"] = ["fusion_bench.method", "transformers"]
+    modules["fusion_bench"] = ["fusion_bench.method", "fusion_bench.modelpool", "transformers"]
     for module in modules.get(contender, []):
         __import__(module)
+    if contender == "fusion_bench":  # its modules are lazy: only an attribute's use imports what it stands for
+        from fusion_bench.method import WeightedAverageAlgorithm
+        from fusion_bench.modelpool import BaseModelPool
+        from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+        assert all((WeightedAverageAlgorithm, BaseModelPool, AutoModelForCausalLM, LlamaForCausalLM))
     memory = PeakAnonymousMemory()
     memory.start()
     began = time.perf_counter()

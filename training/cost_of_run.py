@@ -29,6 +29,7 @@ from training.cost import (
 )
 from training.data_order import step_indices
 from training.errors import InputError
+from training.keyed_tensors import stored_seconds
 from training.merge.operators.drift_corrected import DriftCorrected
 from training.merge.safetensors_file import open_tensors
 from training.mixture import Task
@@ -134,7 +135,8 @@ class _RunCosts:
         if arm.weights == "fitted":
             seconds.append(_recorded(self.run.fit(arm.merged_name), "fit of its weights", "seconds"))
         if corrected:
-            seconds.append(_recorded(merged / "arm.json", "drift pass", "drift_seconds"))
+            took = stored_seconds(self.run.drift(arm.merged_name))
+            seconds.append(None if took is None else measured(took, "drift pass"))
         if len(self.specs[arm.name]) > 1:
             seconds.append(_recorded(merged / "model" / "provenance.json", "merge", "output", "seconds"))
         if arm.scale == "fitted":

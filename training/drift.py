@@ -14,6 +14,7 @@ $1/(\sqrt{v_k / (1 - \beta_2^\tau)} + \epsilon)$: a linearisation, for which not
 weight decay and the change of v over training.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,7 @@ def measure_drift(
     path = run.drift(name)
     if stored_tensors_key(path) == key:
         return
+    began = time.perf_counter()
     folders = {hashed: BranchDirectory(run.branch(hashed)) for hashed in branches}
     specs = {hashed: load_spec(folder.spec) for hashed, folder in folders.items()}
     mean = dict(zip(branches, weights, strict=True))
@@ -94,7 +96,7 @@ def measure_drift(
     for parameter, value in correction.items():
         if not torch.isfinite(value).all():
             raise InputError(f"the drift of {parameter!r} in arm {name} is not finite; lower branch.learning_rate")
-    save_keyed_tensors(path, key, correction)
+    save_keyed_tensors(path, key, correction, time.perf_counter() - began)
 
 
 def half_travel(done: Mapping[str, Any], spec: BranchSpec) -> float:

@@ -16,11 +16,12 @@ DAMAGED = (OSError, SafetensorError, KeyError, ValueError, TypeError)
 """What damage surfaces as where a file is opened and read."""
 
 
-def save_keyed_tensors(path: Path, key: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write ``tensors`` and the ``key`` of what they were made from to ``path``, atomically."""
+def save_keyed_tensors(path: Path, key: str, tensors: Mapping[str, Tensor], seconds: float) -> None:
+    """Write ``tensors``, the ``key`` of what they were made from and the ``seconds`` it took, atomically."""
     contents = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    sha256 = tensors_hash([key], contents, contents.__getitem__)
     with replacing(path) as temporary:
-        save_file(contents, temporary, {"key": key, "sha256": tensors_hash([key], contents, contents.__getitem__)})
+        save_file(contents, temporary, {"key": key, "sha256": sha256, "seconds": f"{seconds:.3f}"})
 
 
 def stored_tensors_key(path: Path) -> str | None:
@@ -30,6 +31,15 @@ def stored_tensors_key(path: Path) -> str | None:
             head = file.metadata()
             found = tensors_hash([head["key"]], file.keys(), file.get_tensor)
             return head["key"] if head["sha256"] == found else None
+    except DAMAGED:
+        return None
+
+
+def stored_seconds(path: Path) -> float | None:
+    """How long it took to make what the file holds, or None where there is no file or it does not say."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return float(file.metadata()["seconds"])
     except DAMAGED:
         return None
 

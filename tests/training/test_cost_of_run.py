@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from training.arm_names import parse_arm
@@ -11,6 +12,7 @@ from training.branch_spec import BranchSpec
 from training.config import BranchSettings, Recipe
 from training.cost import CostTable, MethodCost
 from training.cost_of_run import cost_of_run, last_layer, model_size
+from training.keyed_tensors import save_keyed_tensors
 from training.metrics import append_line
 from training.mixture import Task
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
@@ -86,7 +88,7 @@ def write_run(root: Path) -> RunDirectory:
                 folder.second_moments.write_bytes(b"x" * 7)
     for name, seconds in MERGE_SECONDS.items():
         write_json(run.arm(name) / "model" / "provenance.json", {"output": {"seconds": seconds}})
-        write_json(run.arm(name) / "arm.json", {"drift_seconds": 128.0 if name.endswith("drift-corrected") else None})
+    save_keyed_tensors(run.drift("merit-1d+drift-corrected"), "key", {"weight": torch.zeros(1)}, 128.0)
     # What is linked to a branch keeps that branch's files, among which is no merge of the arm's.
     write_json(run.arm("joint") / "model" / "provenance.json", {"output": {"seconds": 1000.0}})
     for name, seconds in FITS.items():
@@ -189,7 +191,7 @@ def test_backward_passes_of_drifts_and_fits_are_counted_too(
 def test_the_drift_pass_sees_each_row_of_a_share_once_whatever_the_epochs(recorded: RunDirectory) -> None:
     run, name = recorded, "iid-2+drift-corrected"
     write_json(run.arm(name) / "model" / "provenance.json", {"output": {"seconds": 1.0}})
-    write_json(run.arm(name) / "arm.json", {"drift_seconds": 2.0})
+    save_keyed_tensors(run.drift(name), "key", {"weight": torch.zeros(1)}, 2.0)
     (row, *_) = table_of(run, [name], {name: SPECS["iid-2"]}).methods
     assert row.extra_backward_passes.value == 2 * (2 + 2)  # 6 of 12 rows each, in batches of 4
 
@@ -251,7 +253,7 @@ def test_no_time_to_the_model_is_given_where_a_part_of_it_was_not_recorded(tmp_p
     run = write_run(tmp_path)
     for fit in FITS:
         write_json(run.fit(fit), {"path": [{}] * 3})
-    write_json(run.arm("merit-1d+drift-corrected") / "arm.json", {"drift_seconds": None})
+    run.drift("merit-1d+drift-corrected").unlink()
     for name in ("random-2", "joint@0.8"):
         (run.arm(name) / "model" / "provenance.json").unlink()
     assert table_of(run, [arm]).methods[0].seconds_to_model is None
