@@ -36,17 +36,21 @@ class Entry:
 
 
 CATALOGUE: tuple[Entry, ...] = (
+    Entry(Source.PARTITION, "pipeline", "Figure 1"),
     Entry(Source.PARTITION, "conflict_heat_map"),
     Entry(Source.PARTITION, "task_map"),
     Entry(Source.REPORT, "losses"),
     Entry(Source.REPORT, "task_losses"),
     Entry(Source.REPORT, "gain_check"),
     Entry(Source.REPORT, "connectivity", "Table 6"),
+    Entry(Source.REPORT, "interpolation_table", "Table 6"),
     Entry(Source.REPORT, "flatness", "Figure 4"),
     Entry(Source.REPORT, "landscape", "Figure 2"),
+    Entry(Source.REPORT, "landscape_3d", "Figure 2"),
     Entry(Source.REPORT, "displacement_over_training"),
     Entry(Source.REPORT, "displacement_by_layer"),
     Entry(Source.REPORT, "alignment", "Table 21"),
+    Entry(Source.REPORT, "alignment_table", "Table 21"),
     Entry(Source.REPORT, "spectrum"),
 )
 """Every entry's name is its own, and so is the experiment's under which a simulation's picture goes."""
