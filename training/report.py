@@ -8,14 +8,20 @@ from training.run_directory import RunDirectory, write_text
 from training.summary import Summary
 from training.summary_page import difference_line, markdown, terminal_table
 
+MOST_DIFFERENCES = 24
+"""On the terminal; the page has them all."""
+
 
 def publish(summary: Summary, out: Path, console: Console) -> None:
     """Draw the pictures, write ``summary.md`` and print the table."""
     run = RunDirectory(out)
     write_text(run.summary(".md"), markdown(summary, _pictures(summary, run)))
     console.print(terminal_table(summary))
-    for difference in summary.differences:
-        console.print(difference_line(difference), markup=False, highlight=False)
+    if len(summary.differences) <= MOST_DIFFERENCES:
+        for difference in summary.differences:
+            console.print(difference_line(difference), markup=False, highlight=False)
+    else:
+        console.print(f"{len(summary.differences)} differences from controls stand on the page below.")
     if summary.doubts:
         console.print("\nDoubts:")
     for doubt in summary.doubts:

@@ -1,6 +1,6 @@
 """The summary as a person reads it: Markdown beside the files, and a table on the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -61,14 +61,36 @@ def terminal_table(summary: Summary) -> Table:
     return table
 
 
+VERDICTS = {"inside the noise": "not separated from", "lower": "lower than", "higher": "higher than"}
+
+
 def difference_line(difference: Difference) -> str:
     """One comparison as a sentence."""
-    what = {"inside the noise": "not separated from", "lower": "lower than", "higher": "higher than"}[
-        difference.verdict
-    ]
-    interval = difference.loss
-    signed = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-    return f"{difference.arm}: loss {what} {difference.control} ({signed} nats)"
+    what = VERDICTS[difference.verdict]
+    return f"{difference.arm}: loss {what} {difference.control} ({_signed(difference.loss)} nats)"
+
+
+def _difference_section(differences: Sequence[Difference]) -> list[str]:
+    if not differences:
+        return []
+    rows = [[own.arm, VERDICTS[own.verdict], own.control, _signed(own.loss)] for own in differences]
+    return ["## Differences", "", *markdown_table(["loss of", "is", "that of", "by, in nats [95 %]"], rows), ""]
+
+
+def _signed(interval: Interval, digits: int = 3) -> str:
+    return f"{interval.value:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def _group_section(groups: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
+    """The groups of each partition, once for all arms that share them, under the first one's name."""
+    arms: dict[str, list[str]] = {}
+    for arm, own in groups.items():
+        arms.setdefault(" · ".join(", ".join(group) for group in own), []).append(arm)
+    lines = []
+    for listed, (first, *others) in arms.items():
+        also = f" (and {', '.join(others)})" if others else ""
+        lines.append(f"- {first}{also}: {listed}")
+    return ["## Groups", "", *lines, ""] if lines else []
 
 
 def _fitted_section(rows: Sequence[ArmRow]) -> list[str]:
@@ -98,8 +120,7 @@ def _retention_section(retention: RetentionResults) -> list[str]:
         f"{retention.limit}. Loss is that on these answers, KL the divergence from the base model at their tokens, "
         "both in nats per token; answer length is that of the arm's own answers, cut at the same limit.",
         "",
-        *(f"- {_retention_line(difference)}" for difference in retention.differences),
-        "",
+        *_retention_differences(retention.differences),
     ]
 
 
@@ -107,13 +128,12 @@ def _tokens(interval: Interval) -> str:
     return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
-def _retention_line(difference: RetentionDifference) -> str:
-    loss, length = difference.loss, difference.length
-    return (
-        f"{difference.arm} minus {difference.control}: "
-        f"loss {loss.value:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}] nats, "
-        f"answer length {length.value:+.1f} [{length.low:+.1f}, {length.high:+.1f}] tokens"
-    )
+def _retention_differences(differences: Sequence[RetentionDifference]) -> list[str]:
+    if not differences:
+        return []
+    head = ["arm", "minus", "loss [95 %]", "answer length [95 %]"]
+    rows = [[own.arm, own.control, _signed(own.loss), _signed(own.length, 1)] for own in differences]
+    return [*markdown_table(head, rows), ""]
 
 
 def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
@@ -136,15 +156,10 @@ def markdown(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
     ]
     if summary.retention is not None:
         lines += _retention_section(summary.retention)
-    if summary.differences:
-        lines += ["## Differences", "", *(f"- {difference_line(entry)}" for entry in summary.differences), ""]
+    lines += _difference_section(summary.differences)
     if summary.doubts:
         lines += ["## Doubts", "", *(f"- {doubt}" for doubt in summary.doubts), ""]
-    if summary.groups:
-        lines += ["## Groups", ""]
-        for arm, groups in summary.groups.items():
-            lines.append(f"- {arm}: " + " · ".join(", ".join(group) for group in groups))
-        lines.append("")
+    lines += _group_section(summary.groups)
     for caption, path in pictures:
         lines += [f"![{caption}]({path})", ""]
     if summary.cost is not None:

@@ -17,7 +17,7 @@ from training.retention_reference import ReferenceAnswer, freeze_reference
 from training.retention_results import Retention, RetentionDifference, RetentionResults
 from training.run_directory import BranchDirectory, RunDirectory, read_json, write_json
 from training.summary import ArmRow, Difference, Results, Summary, summarise
-from training.summary_page import COLUMNS, ONE_SEED, difference_line, markdown, terminal_table
+from training.summary_page import COLUMNS, ONE_SEED, VERDICTS, difference_line, markdown, terminal_table
 
 TASKS, OUTSIDE, PER_TASK = ("a", "b"), ("u",), 6
 ARMS = ("base", "joint", "joint-equal-steps-2", "merit-1d", "random-2", "random-20")
@@ -229,11 +229,22 @@ def test_every_line_of_the_markdown_table_has_every_column(case: Any) -> None:
     assert head == [title for title, _ in COLUMNS]
     assert [row[0] for row in body] == list(ARMS)
     assert {len(row) for row in rows[: 2 + len(ARMS)]} == {len(COLUMNS)}
-    assert rows[2 + len(ARMS) :] == []
+    assert rows[2 + len(ARMS) + 2 :] == [
+        [entry.arm, VERDICTS[entry.verdict], entry.control, signed(entry.loss)] for entry in summary.differences
+    ]
     assert "![Conflicts](pictures/map.png)" in page
-    assert "- merit-1d: a · b" in page
+    assert "- merit-1d (and random-2): a · b\n" in page
     assert ONE_SEED in page
-    assert all(difference_line(entry) in page for entry in summary.differences)
+
+
+def signed(interval: Interval) -> str:
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def test_groups_that_arms_share_are_told_once() -> None:
+    groups = {"merit-1d": [["a"], ["b", "c"]], "random-2": [["b"], ["a", "c"]], "merit-1d+ties": [["a"], ["b", "c"]]}
+    page = markdown(Summary((one_row(),), (), (), groups, (), {}, 0), [])
+    assert "## Groups\n\n- merit-1d (and merit-1d+ties): a · b, c\n- random-2: b · a, c\n" in page
 
 
 def one_row(**changes: Any) -> ArmRow:
@@ -325,8 +336,13 @@ def test_the_page_tells_retention_of_every_arm_where_it_was_measured() -> None:
         "answer length [95 %]": "126.2 [110.0, 128.0]",
         "cut %": "50.0",
     }
-    line = "- joint minus start: loss -0.125 [-0.250, +0.062] nats, answer length +4.5 [-1.0, +10.0] tokens\n"
-    assert line in page
+    *_, heads, _, difference = table_cells(page)
+    assert dict(zip(heads, difference, strict=True)) == {
+        "arm": "joint",
+        "minus": "start",
+        "loss [95 %]": "-0.125 [-0.250, +0.062]",
+        "answer length [95 %]": "+4.5 [-1.0, +10.0]",
+    }
     assert "On 8 general prompts" in page
     assert "length is 126.2 tokens, 90.6 % were cut at 128." in page
     assert "Retention" not in markdown(Summary((one_row(),), (), (), {}, (), {}, 0), [])
