@@ -16,7 +16,7 @@ from diagnostics.settings import DiagnosticSettings
 from training.errors import InputError
 from training.mixture import Task
 from training.network import Network, Point
-from training.run_directory import ReportDirectory
+from training.run_directory import ReportDirectory, RunDirectory
 from training.seeds import child_generator
 
 
@@ -34,6 +34,7 @@ class Bench:
         trainable: patterns of the names of the parameters that were trained.
         settings: how much is measured.
         directory: where results go.
+        run: the run that the models come from, if any.
         meter: counts what the present diagnostic does.
     """
 
@@ -46,6 +47,7 @@ class Bench:
     trainable: tuple[str, ...]
     settings: DiagnosticSettings
     directory: ReportDirectory
+    run: RunDirectory | None = None
     meter: Meter = field(default_factory=Meter)
 
     @cached_property

@@ -18,15 +18,13 @@ from diagnostics.bench import Bench
 from diagnostics.curvature.reductions import norm
 from diagnostics.model_parts import KINDS, kind_of, layer_of
 from diagnostics.result import Arrays, Result
+from diagnostics.trajectories import AVERAGE, Course, Trajectories, courses, recorded_snapshots, trajectories
 from training.errors import InputError
 from training.gradients import parameter_group
 from training.network import StoredWeights
 
 CHUNK = 2**16
 """Entries of each model that are cast to float64 at a time; all models' together stay in the processor's cache."""
-
-AVERAGE = "average"
-"""Name of the branches' weighted average, which is computed here and stored nowhere."""
 
 
 class Contraction(BaseModel):
@@ -70,22 +68,6 @@ class Part(BaseModel):
     cancelled: float | None
 
 
-class Course(BaseModel):
-    """Distance from the start over training.
-
-    Attributes:
-        model: as in :attr:`Displacements.norms`; ``average`` is what the branches would average to at that step.
-        steps: optimiser steps.
-        norms: distances; those of ``average`` are estimated from sketches, the others are exact.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    steps: tuple[int, ...]
-    norms: tuple[float, ...]
-
-
 class Displacements(Result):
     """Displacements δ = θ - θ⁰ of all models from the start.
 
@@ -103,6 +85,7 @@ class Displacements(Result):
         layers: the network's layers and what stands before and after them, in its own order.
         kinds: the same by kind of module.
         courses: distances over training, where a run recorded them.
+        paths: the branches' paths in the plane of their principal axes; None where a run did not record them all.
     """
 
     name: ClassVar[str] = "displacement"
@@ -120,6 +103,7 @@ class Displacements(Result):
     layers: tuple[Part, ...]
     kinds: tuple[Part, ...]
     courses: tuple[Course, ...]
+    paths: Trajectories | None
 
     @property
     def is_average(self) -> bool:
@@ -223,6 +207,7 @@ def measure(bench: Bench) -> tuple[Displacements, Arrays]:
     weights = np.array(checkpoints.weights)
     movement, left, opposed, opposed_coordinates, moved = total.movement.tolist()
     branches = len(weights)
+    recorded = recorded_snapshots(checkpoints)
     result = Displacements(
         norms=norms,
         cosines=tuple(tuple(_cosine(gram, i, j) for j in range(len(rows))) for i in range(len(rows))),
@@ -239,7 +224,8 @@ def measure(bench: Bench) -> tuple[Displacements, Arrays]:
         opposed_coordinates=opposed_coordinates / moved,
         layers=_parts(groups, layer_of, rows, branches),
         kinds=tuple(sorted(_parts(groups, kind_of, rows, branches), key=lambda part: KINDS.index(part.name))),
-        courses=_courses(bench),
+        courses=courses(recorded),
+        paths=trajectories(recorded, checkpoints.branch_names),
         cost=bench.meter.cost(),
     )
     arrays: Arrays = {
@@ -313,38 +299,3 @@ def _parts(
             )
         )
     return tuple(parts)
-
-
-def _courses(bench: Bench) -> tuple[Course, ...]:
-    """Distances over training that a run recorded; the average's where every branch has them."""
-    checkpoints = bench.checkpoints
-    recorded = {}
-    for name, directory in (checkpoints.trajectories or {}).items():
-        if directory.displacement.is_file():
-            with np.load(directory.displacement) as file:
-                recorded[name] = (file["steps"], file["norms"], file["sketches"])
-    courses = [
-        Course(model=name, steps=tuple(steps.tolist()), norms=tuple(norms.tolist()))
-        for name, (steps, norms, _) in recorded.items()
-    ]
-    if all(name in recorded for name in checkpoints.branch_names):
-        paths = [(steps, sketches) for steps, _, sketches in (recorded[name] for name in checkpoints.branch_names)]
-        courses.append(_average_course(paths, checkpoints.weights))
-    return tuple(courses)
-
-
-def _average_course(paths: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], weights: Sequence[float]) -> Course:
-    """The path of the branches' average: a branch that has ended stays where it is, as in the merge itself.
-
-    Args:
-        paths: each branch's steps [n] and sketches [n, size].
-        weights: of the merge.
-    """
-    kept, norms = [], []
-    for step in sorted({int(step) for steps, _ in paths for step in steps}):
-        at = [np.flatnonzero(steps == min(step, steps[-1])) for steps, _ in paths]
-        if all(len(places) for places in at):
-            sketches = [sketch[places[0]].astype(np.float64) for (_, sketch), places in zip(paths, at, strict=True)]
-            kept.append(step)
-            norms.append(float(np.linalg.norm(np.average(sketches, axis=0, weights=weights))))
-    return Course(model=AVERAGE, steps=tuple(kept), norms=tuple(norms))

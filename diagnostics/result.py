@@ -21,12 +21,14 @@ class Result(BaseModel):
     Attributes:
         name: of the diagnostic and of its files.
         uses: the tables of the settings that its numbers depend on.
+        reads_sketches: whether it reads the gradient sketches of a run, and is left out where there are none.
         cost: what it took.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: ClassVar[str]
     uses: ClassVar[tuple[str, ...]]
+    reads_sketches: ClassVar[bool] = False
 
     cost: Cost
 

@@ -84,6 +84,17 @@ class AlignmentSettings(Settings):
     null_draws: int = Field(default=2000, ge=100)
 
 
+class CalibrationSettings(Settings):
+    """Random splits of each task's micro-batches, and tasks (the first ones; all if None) with uncompressed gradients.
+
+    ``budget_gb`` is for those gradients; where it does not hold all of them, they are computed part by part.
+    """
+
+    splits: int = Field(default=200, ge=1)
+    tasks: int | None = Field(default=None, ge=0)
+    budget_gb: float = Field(default=6.0, gt=0)
+
+
 class DiagnosticSettings(Settings):
     """Everything a report can be told."""
 
@@ -95,6 +106,7 @@ class DiagnosticSettings(Settings):
     flatness: FlatnessSettings = FlatnessSettings()
     landscape: LandscapeSettings = LandscapeSettings()
     alignment: AlignmentSettings = AlignmentSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
 
 
 def load_preset(preset: Preset, overrides: Sequence[str]) -> DiagnosticSettings:

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import torch
 
-from diagnostics import alignment, connectivity, displacement, flatness, gain_check, landscape, losses
+from diagnostics import alignment, calibration, connectivity, displacement, flatness, gain_check, landscape, losses
 from diagnostics.bench import Bench
 from diagnostics.cost import Meter
 from diagnostics.probe import Encoding, Probe
@@ -14,6 +14,7 @@ from diagnostics.settings import DiagnosticSettings
 from diagnostics.subject import Subject
 from training.environment import usable_cores
 from training.errors import InputError
+from training.keyed_file import stored_key
 from training.loss import pack_if_possible
 from training.model import context_length, load_config, load_tokenizer
 from training.network import Network
@@ -28,6 +29,7 @@ DIAGNOSTICS: dict[str, tuple[type[Result], ModuleType]] = {
     flatness.Flatness.name: (flatness.Flatness, flatness),
     landscape.Landscape.name: (landscape.Landscape, landscape),
     alignment.Alignment.name: (alignment.Alignment, alignment),
+    calibration.Calibration.name: (calibration.Calibration, calibration),
 }
 """Each diagnostic's result and module, which has ``measure`` and ``expected_tokens``; in the order of the report."""
 
@@ -47,10 +49,15 @@ def run_diagnostics(
     for name in only:
         if name not in DIAGNOSTICS:
             raise InputError(f"there is no diagnostic {name!r}; choose among {', '.join(DIAGNOSTICS)}")
+        if DIAGNOSTICS[name][0].reads_sketches and not _has_sketches(subject):
+            raise InputError(
+                f"{name} reads the gradient sketches of a run, and there are none; give a run with a split"
+            )
     subject.checkpoints.check()
     keys = _keys(subject, settings)
     results: list[Result] = []
-    wanted = [name for name in DIAGNOSTICS if not only or name in only]
+    possible = [name for name in DIAGNOSTICS if not DIAGNOSTICS[name][0].reads_sketches or _has_sketches(subject)]
+    wanted = [name for name in possible if not only or name in only]
     standing = {name: load_result(directory, DIAGNOSTICS[name][0], keys[name]) for name in wanted}
     torch.set_num_threads(usable_cores())
     with Network(subject.checkpoints.folders, subject.precision, subject.device) as network:
@@ -76,6 +83,7 @@ def _bench(subject: Subject, settings: DiagnosticSettings, directory: ReportDire
         trainable=subject.trainable,
         settings=settings,
         directory=directory,
+        run=subject.run,
     )
 
 
@@ -90,6 +98,16 @@ def _measured(name: str, key: str, bench: Bench, progress: Progress) -> Result:
     return result
 
 
+def _has_sketches(subject: Subject) -> bool:
+    return all(key is not None for key in _sketch_keys(subject))
+
+
+def _sketch_keys(subject: Subject) -> list[str | None]:
+    """What each task's gradient sketches were made from; None for a task without whole ones."""
+    run = subject.run
+    return [None if run is None else stored_key(run.sketches(task.name)) for task in subject.tasks]
+
+
 def _keys(subject: Subject, settings: DiagnosticSettings) -> dict[str, str]:
     """SHA-256 of everything each diagnostic depends on, by its name."""
     checkpoints = subject.checkpoints
@@ -97,10 +115,12 @@ def _keys(subject: Subject, settings: DiagnosticSettings) -> dict[str, str]:
     tasks = [[task.name, task.hashes] for task in subject.tasks]
     arithmetic = [subject.objective, subject.precision, subject.trainable, subject.max_length, subject.device.type]
     chosen = settings.model_dump()
+    sketches = _sketch_keys(subject)
     return {
         name: content_hash(
             [models, checkpoints.weights, tasks, arithmetic]
             + [chosen[table] for table in ("seed", "bootstrap", *result.uses)]
+            + ([sketches] if result.reads_sketches else [])
         )
         for name, (result, _) in DIAGNOSTICS.items()
     }

@@ -121,27 +121,31 @@ class HalfGradients:
         self._kept.clear()
         keeps = self._keeps and layout == self._layout
         for number, examples in enumerate(self._halves.halves):
-            gradient = self._computed(number, examples, parameters)
+            gradient = gradient_of(self._bench, examples, parameters, self._halves.tasks[number // 2])
             if keeps:
                 self._kept.append(gradient)
             yield gradient
 
-    def _computed(self, number: int, examples: Sequence[Example], parameters: Mapping[str, Parameter]) -> Tensor:
-        bench = self._bench
-        for batch in micro_batches(examples, bench.encoding.batch_tokens):
-            losses, _ = answer_losses(bench.network.model, batch, bench.objective)
-            losses.sum().backward()
-            tokens = int(batch.lengths.sum())
-            bench.meter.advance(tokens)
-            bench.meter.report((PASSES_PER_GRADIENT - 1) * tokens)
-        answer_tokens = sum(example.answer_tokens for example in examples)
-        gradient = VectorLayout.of(parameters).flatten(_taken(parameters)).div_(answer_tokens)
-        if not torch.isfinite(gradient).all():
-            raise InputError(
-                f"the gradient of task {self._halves.tasks[number // 2]!r} at the start is not finite; check its "
-                "calibration rows and the model"
-            )
-        return gradient
+
+def gradient_of(bench: Bench, examples: Sequence[Example], parameters: Mapping[str, Parameter], task: str) -> Tensor:
+    """The gradient [d] of the loss per answer token on ``examples`` over ``parameters``, where the network is.
+
+    Raises:
+        InputError: it is not finite; the message names ``task``.
+    """
+    for batch in micro_batches(examples, bench.encoding.batch_tokens):
+        losses, _ = answer_losses(bench.network.model, batch, bench.objective)
+        losses.sum().backward()
+        tokens = int(batch.lengths.sum())
+        bench.meter.advance(tokens)
+        bench.meter.report((PASSES_PER_GRADIENT - 1) * tokens)
+    answer_tokens = sum(example.answer_tokens for example in examples)
+    gradient = VectorLayout.of(parameters).flatten(_taken(parameters)).div_(answer_tokens)
+    if not torch.isfinite(gradient).all():
+        raise InputError(
+            f"the gradient of task {task!r} at the start is not finite; check its calibration rows and the model"
+        )
+    return gradient
 
 
 def _taken(parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ _ESCAPES = {
     "≥": r"$\geq$",
     "–": "--",
     "…": r"\ldots{}",
+    "α": r"$\alpha$",
     "σ": r"$\sigma$",
     "δ": r"$\delta$",
     "η": r"$\eta$",

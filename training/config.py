@@ -48,12 +48,16 @@ class ReasoningGymTask(Settings):
 
 
 class FileTask(Settings):
-    """One JSONL or Parquet file, or a glob or folder of them: a task each, of ``messages`` or prompt and response."""
+    """One JSONL or Parquet file, or a glob or folder of them: a task each, of ``messages`` or prompt and response.
+
+    ``kind`` is a word for pictures to colour the tasks by; nothing is computed from it.
+    """
 
     source: Literal["file"]
     path: str
     test_path: str | None = None
     name: str | None = None
+    kind: str | None = None
 
     @field_validator("name")
     @classmethod
@@ -62,13 +66,17 @@ class FileTask(Settings):
 
 
 class DatasetsTask(Settings):
-    """Anything ``datasets.load_dataset(path, configuration, split=split)`` loads (extra ``merit-lab[datasets]``)."""
+    """Anything ``datasets.load_dataset(path, configuration, split=split)`` loads (extra ``merit-lab[datasets]``).
+
+    ``kind`` as in :class:`FileTask`.
+    """
 
     source: Literal["datasets"]
     path: str
     configuration: str | None = None
     split: str = "train"
     name: str
+    kind: str | None = None
 
     _check = field_validator("name")(checked_name)
 

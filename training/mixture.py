@@ -133,7 +133,7 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     wanted += [("outside", folder / "outside", source) for source in outside]
     plans = [_plan(settings, source, outside=kind == "outside") for kind, _, source in wanted]
     keys = [
-        content_hash([seed, plan, source.model_dump(), _source_hashes(source)])
+        content_hash([seed, plan, _identity(source), _source_hashes(source)])
         for (_, _, source), plan in zip(wanted, plans, strict=True)
     ]
     # Tasks that stay as they are have the first claim on their questions, wherever they stand in the recipe.
@@ -150,9 +150,9 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
     with _placing_at_the_end(folder) as staging:
         for (kind, place, source), plan, key, entry in zip(wanted, plans, keys, entries, strict=True):
             name = str(source.name)
-            if name not in whole:
+            if entry is None or name not in whole:
                 frozen = _freeze_task(source, plan, seed, staging.folder / name, taken) | {"key": key}
-                if entry is not None and frozen != entry:
+                if entry is not None and _without_kind(frozen) != _without_kind(entry):
                     raise InputError(
                         f"task {name!r} in {folder} is damaged and its source no longer gives the same rows; remove "
                         f"{folder} and run again to freeze the tasks anew"
@@ -160,7 +160,7 @@ def freeze(settings: MixtureSettings, seed: int, folder: Path) -> Mixture:
                 taken = _splits_of_questions(frozen, staging.folder) | taken
                 staging.targets[name] = place / name
                 entry = frozen
-            record[kind].append(entry)
+            record[kind].append(entry | _kind_from_recipe(source))
     write_sealed(manifest, record)
     return Mixture.load(folder)
 
@@ -198,6 +198,20 @@ def _expand(sources: Iterable[TaskSource]) -> list[TaskSource]:
     for source in sources:
         expanded += files.expand_files(source) if isinstance(source, FileTask) else [source]
     return expanded
+
+
+def _identity(source: TaskSource) -> dict[str, Any]:
+    """Everything of a source that decides which rows it gives: its kind is for pictures alone."""
+    return source.model_dump(exclude={"kind"})
+
+
+def _kind_from_recipe(source: TaskSource) -> dict[str, str | None]:
+    """The kind as the recipe has it now, even of a task that is kept; that of a generated task is not the recipe's."""
+    return {} if isinstance(source, ReasoningGymTask) else {"kind": source.kind}
+
+
+def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "kind"}
 
 
 def _source_hashes(source: TaskSource) -> list[str]:
@@ -238,7 +252,8 @@ def _freeze_task(
     splits, conflicting = _split(name, rows, own_test, plan, seed, taken)
     return {
         "name": name,
-        "source": source.model_dump(),
+        "kind": reasoning_gym_tasks.kind_of(source) if isinstance(source, ReasoningGymTask) else source.kind,
+        "source": _identity(source),
         "scoring": _working_scoring(source, splits["test"]),
         "duplicates_dropped": duplicates,
         "in_another_split_dropped": conflicting,

@@ -5,7 +5,16 @@ from importlib import import_module
 from typing import Any
 
 from diagnostics.report.section import Picture, Section
-from diagnostics.report.sections import alignment, connectivity, displacement, flatness, gain_check, landscape, losses
+from diagnostics.report.sections import (
+    alignment,
+    calibration,
+    connectivity,
+    displacement,
+    flatness,
+    gain_check,
+    landscape,
+    losses,
+)
 
 SECTIONS: dict[str, Callable[[Any], Section]] = {
     "losses": losses.section,
@@ -15,6 +24,7 @@ SECTIONS: dict[str, Callable[[Any], Section]] = {
     "landscape": landscape.section,
     "displacement": displacement.section,
     "alignment": alignment.section,
+    "calibration": calibration.section,
 }
 """By the diagnostic's name; each takes its result."""
 

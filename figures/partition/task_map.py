@@ -1,22 +1,19 @@
 """Where a partition cuts: tasks along the first two principal axes of the conflicts, and how sure their group is."""
 
-from functools import partial
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from figures.label_placement import Placement, place_labels
 from figures.names import shortened
+from figures.partition.flip_rings import draw_rings, ring_diameters, rings_legend
 from figures.partition.partitioned_tasks import PartitionedTasks
 from figures.style import (
     FAINT,
     FULL_WIDTH,
     GROUP_COLOURS,
     GROUP_MARKERS,
-    INK,
     LINE,
     MUTED,
     PAPER,
@@ -41,8 +38,6 @@ LEFT = 0.6
 BOTTOM = 0.45
 MAP_WIDTH = 5.2
 MAP_HEIGHT = 4.2
-
-LEGEND_FLIPS = (0.1, 0.3, 0.5)
 
 
 @styled()
@@ -69,7 +64,7 @@ def draw(run: RunDirectory, partition: str) -> Figure:
     names = [shortened(name, LONGEST_NAME if few else LONGEST_NAME_AMONG_MANY) for name in grouped.tasks]
 
     lower, scale = _window(coordinates)
-    rings = _ring_diameters(flips, diameter)
+    rings = ring_diameters(flips, diameter)
     places = place_labels(
         (coordinates - lower) / scale,
         np.maximum(diameter, rings) / 2,
@@ -104,10 +99,7 @@ def draw(run: RunDirectory, partition: str) -> Figure:
             linewidths=0,
             label=f"group {number + 1}",
         )
-        unsure = [task for task in group if flips[task] > 0]
-        plane.scatter(
-            *coordinates[unsure].T, s=rings[unsure] ** 2, facecolors="none", edgecolors=colour, linewidths=0.8
-        )
+        draw_rings(plane, coordinates, flips, group, diameter, colour)
     _draw_cut(plane, [coordinates[list(group), 0] for group in grouped.groups])
     for name, place in zip(names, places, strict=True):
         if place is not None:
@@ -122,11 +114,6 @@ def _window(coordinates: NDArray[np.float64]) -> tuple[NDArray[np.float64], floa
     size = np.array([MAP_WIDTH, MAP_HEIGHT]) * POINTS_PER_INCH
     scale = float(((high - low) / (0.78 * size)).max()) or 1.0 / size[0]
     return (low + high - scale * size) / 2, scale
-
-
-def _ring_diameters(flips: NDArray[np.float64], diameter: float) -> NDArray[np.float64]:
-    """Diameters in points: just outside the marker for a task that hardly moves, three markers for an even chance."""
-    return diameter * (1.4 + 3.2 * flips)
 
 
 def _draw_cut(plane: Axes, groups: list[NDArray[np.float64]]) -> None:
@@ -152,20 +139,7 @@ def _add_legends(plane: Axes, diameter: float) -> None:
     """Right of the map, groups at its top and rings at its foot."""
     groups = plane.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.8, handletextpad=1.0, borderpad=0.8)
     plane.add_artist(groups)  # a second legend would replace the first
-    ring = partial(Line2D, [], [], linestyle="", marker="o", color=INK, markerfacecolor="none", markeredgewidth=0.8)
-    sizes = _ring_diameters(np.array(LEGEND_FLIPS), diameter)
-    rings = [ring(markersize=size, label=_percent(flip)) for flip, size in zip(LEGEND_FLIPS, sizes, strict=True)]
-    plane.legend(
-        handles=rings,
-        title="flip probability",
-        loc="lower left",
-        bbox_to_anchor=(1, 0),
-        alignment="left",
-        labelspacing=1.6,
-        handlelength=1.8,
-        handletextpad=1.0,
-        borderpad=0.8,
-    )
+    rings_legend(plane, diameter)
 
 
 def _percent(share: float) -> str:

@@ -19,9 +19,11 @@ from diagnostics.cost import Meter
 from diagnostics.displacement import Displacements, _Sums, measure
 from diagnostics.report.sections.displacement import section
 from diagnostics.result import load_result, save_result
+from diagnostics.trajectories import Snapshots, trajectories
 from training.embedded_models import write_tiny_llama
 from training.errors import InputError
 from training.gradients import parameter_group
+from training.intact import read_sealed, write_sealed
 from training.merge.folders import merge_folders
 from training.network import Network
 from training.run_directory import BranchDirectory, ReportDirectory
@@ -246,12 +248,12 @@ def test_courses_follow_the_recorded_steps_and_the_average_waits_for_who_has_end
         "branch-2": ([2, 4, 5], [[0.0, 4.0], [0.0, 8.0], [0.0, 12.0]]),
         "joint": ([4, 8], [[1.0, 0.0], [2.0, 0.0]]),
     }
-    trajectories = {name: BranchDirectory(tmp_path / "runs" / name) for name in records}
+    directories = {name: BranchDirectory(tmp_path / "runs" / name) for name in records}
     for name, (steps, sketches) in records.items():
-        trajectories[name].root.mkdir(parents=True)
+        directories[name].root.mkdir(parents=True)
         norms = np.linalg.norm(sketches, axis=1)
-        np.savez(trajectories[name].displacement, steps=steps, norms=norms, sketches=np.float32(sketches))
-    checkpoints = Checkpoints(origin, (one, other), (0.5, 0.5), merged, one, trajectories=trajectories)
+        np.savez(directories[name].displacement, steps=steps, norms=norms, sketches=np.float32(sketches))
+    checkpoints = Checkpoints(origin, (one, other), (0.5, 0.5), merged, one, trajectories=directories)
     result, _ = measured(checkpoints)
     courses = {course.model: (course.steps, course.norms) for course in result.courses}
     assert courses == {
@@ -260,12 +262,78 @@ def test_courses_follow_the_recorded_steps_and_the_average_waits_for_who_has_end
         "joint": ((4, 8), (1, 2)),
         "average": ((2, 4, 5), (2.5, pytest.approx(20**0.5), pytest.approx(40**0.5))),
     }
+    assert result.paths is not None
+    paths = {path.model: path for path in result.paths.models}
+    assert list(paths) == ["branch-1", "branch-2", "joint", "average"]
+    assert paths["average"].steps == (2, 4, 5)
+    for course in result.courses:  # everything lies in the plane of two buckets
+        np.testing.assert_allclose(np.linalg.norm(paths[course.model].points, axis=1), course.norms, rtol=1e-6)
     assert [picture.name for picture in section(result).pictures] == [
         "displacement_by_layer",
         "displacement_over_training",
+        "trajectories",
     ]
-    trajectories["branch-2"].displacement.unlink()
-    assert [course.model for course in measured(checkpoints)[0].courses] == ["branch-1", "joint"]
+    directories["branch-2"].displacement.unlink()
+    alone, _ = measured(checkpoints)
+    assert [course.model for course in alone.courses] == ["branch-1", "joint"]
+    assert alone.paths is None
+    assert "trajectories" not in [picture.name for picture in section(alone).pictures]
+
+
+def recorded(*sketches: list[list[float]], steps: Sequence[int] = (1, 2)) -> dict[str, Snapshots]:
+    arrays = [np.array(rows) for rows in sketches]
+    return {
+        f"branch-{number}": Snapshots(np.array(steps[: len(rows)]), np.linalg.norm(rows, axis=1), rows)
+        for number, rows in enumerate(arrays, start=1)
+    }
+
+
+def test_paths_of_branches_that_lie_in_a_plane_keep_their_lengths_and_angles() -> None:
+    # A rotated copy of a picture drawn in two dimensions.
+    drawn = {"branch-1": [[1.0, 0.5], [4.0, 1.0]], "branch-2": [[0.0, -1.0], [1.0, -2.0]]}
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(50, 2)))[0]
+    own = recorded(*((np.array(rows) @ basis.T).tolist() for rows in drawn.values()))
+    beside = np.array([[3.0, 0.0]]) @ basis.T + 4 * np.linalg.qr(np.column_stack([basis, np.ones(50)]))[0][:, 2]
+    own["joint"] = Snapshots(np.array([2]), np.linalg.norm(beside, axis=1), beside)
+    found = trajectories(own, ["branch-1", "branch-2"])
+    assert found is not None
+    assert [path.model for path in found.models] == ["branch-1", "branch-2", "joint"]
+    flat = np.concatenate(list(drawn.values()))
+    points = np.concatenate([path.points for path in found.models[:2]])
+    np.testing.assert_allclose(points @ points.T, flat @ flat.T, atol=1e-9)
+    np.testing.assert_allclose([path.inside for path in found.models[:2]], 1)
+    np.testing.assert_allclose(found.explained, np.linalg.svd(flat)[1] ** 2 / (flat**2).sum())
+    assert sum(found.explained) == pytest.approx(1)
+    # What lies beside the plane is projected, and the share that remains is said.
+    assert np.linalg.norm(found.models[2].points[0]) == pytest.approx(3)
+    assert found.models[2].inside[0] == pytest.approx(9 / 25)
+    leading = np.abs(points).argmax(axis=0)
+    assert (points[leading, [0, 1]] > 0).all()
+
+
+def test_paths_along_one_line_have_no_second_axis_and_unmoved_branches_have_none() -> None:
+    found = trajectories(recorded([[1.0, 2.0], [2.0, 4.0]], [[-1.0, -2.0]]), ["branch-1", "branch-2"])
+    assert found is not None
+    assert found.explained == (pytest.approx(1), 0)
+    lengths = np.array([point for path in found.models for point in path.points])
+    np.testing.assert_allclose(lengths, np.sqrt(5) * np.array([[1, 0], [2, 0], [-1, 0]]), atol=1e-12)
+    alone = trajectories(recorded([[3.0, 4.0]]), ["branch-1"])
+    assert alone is not None
+    assert alone.models[0].points == ((pytest.approx(5), 0),)
+    assert trajectories(recorded([[0.0, 0.0]], [[0.0, 0.0]]), ["branch-1", "branch-2"]) is None
+
+
+def test_a_result_from_before_there_were_paths_is_measured_again(
+    start: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result, arrays = measured(Checkpoints(start, pair, (0.5, 0.5), pair[0]))
+    directory = ReportDirectory(tmp_path)
+    save_result(directory, "key", result, arrays)
+    record = read_sealed(directory.values("displacement"))
+    assert record is not None
+    del record["result"]["paths"]
+    write_sealed(directory.values("displacement"), record)
+    assert load_result(directory, Displacements, "key") is None
 
 
 def test_the_result_survives_its_file_and_models_given_one_by_one_have_no_course(

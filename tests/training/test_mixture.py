@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from training.config import MixtureSettings
 from training.errors import InputError
+from training.intact import read_sealed, write_sealed
 from training.mixture import Mixture, Task, freeze
 from training.run_directory import content_hash, file_hash
 from training.sources.row import single_turn
@@ -247,3 +248,50 @@ def test_a_task_cannot_take_a_name_that_the_folder_uses(name: str, tmp_path: Pat
     settings = MixtureSettings.model_validate({"tasks": [{"dataset": "gcd", "name": name}]})
     with pytest.raises(InputError, match=name):
         freeze(settings, 0, tmp_path / "mixture")
+
+
+def kinds(folder: Path) -> dict[str, str | None]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return {entry["name"]: entry.get("kind") for entry in manifest["tasks"]}
+
+
+def test_a_kind_comes_from_the_recipe_or_the_generators_package_and_enters_no_key(tmp_path: Path) -> None:
+    path = write_task(tmp_path / "data", "a", questions(0, 12))
+    tasks: list[Any] = [{"path": path}, "reasoning_gym:gcd"]
+
+    def frozen(folder: str, kind: str | None) -> dict[str, bytes]:
+        own = [tasks[0] | ({"kind": kind} if kind else {}), *tasks[1:]]
+        freeze(
+            MixtureSettings.model_validate({"tasks": own, "test": 3, "calibration": 2, "train": 4}),
+            0,
+            tmp_path / folder,
+        )
+        assert kinds(tmp_path / folder) == {"a": kind, "gcd": "arithmetic"}
+        return contents(tmp_path / folder)
+
+    without, given_kind = frozen("one", None), frozen("two", "translation")
+    keys = [[entry["key"] for entry in json.loads(files["manifest.json"])["tasks"]] for files in (without, given_kind)]
+    assert keys[0] == keys[1]
+    # The kind follows the recipe even where the task is kept as it was frozen.
+    written = (tmp_path / "one/a/train.jsonl").stat().st_mtime_ns
+    assert frozen("one", "reading") != without
+    assert (tmp_path / "one/a/train.jsonl").stat().st_mtime_ns == written
+
+
+def test_a_mixture_frozen_before_there_were_kinds_stands_and_can_be_repaired(tmp_path: Path) -> None:
+    path = write_task(tmp_path / "data", "a", questions(0, 12))
+    chosen = MixtureSettings.model_validate(
+        {"tasks": [{"path": path}, "reasoning_gym:gcd"], "test": 3, "calibration": 2, "train": 4}
+    )
+    folder = tmp_path / "frozen"
+    freeze(chosen, 0, folder)
+    manifest = read_sealed(folder / "manifest.json")
+    assert manifest is not None
+    for entry in manifest["tasks"]:
+        del entry["kind"]
+    write_sealed(folder / "manifest.json", manifest)
+    files = {name: data for name, data in contents(folder).items() if name != "manifest.json"}
+    assert [task.name for task in Mixture.load(folder).tasks] == ["a", "gcd"]
+    (folder / "gcd/test.jsonl").write_text("damaged")
+    freeze(chosen, 0, folder)
+    assert {name: data for name, data in contents(folder).items() if name != "manifest.json"} == files

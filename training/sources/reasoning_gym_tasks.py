@@ -59,6 +59,11 @@ def _plain_json(metadata: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(metadata, default=str))
 
 
+def kind_of(task: ReasoningGymTask) -> str:
+    """The part of the package that the generator lives in, such as ``arithmetic`` or ``logic``."""
+    return type(_dataset(task, size=1, seed=0)).__module__.split(".")[1]
+
+
 def scorer(task: ReasoningGymTask) -> Callable[[str, Row], bool]:
     """The generator's own scorer; an answer counts as an exact match when its score is 1."""
     dataset = _dataset(task, size=1, seed=0)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from diagnostics.displacement import AVERAGE, Displacements, Part
+from diagnostics.displacement import Displacements, Part
 from diagnostics.report.numbers import number_text
 from diagnostics.report.section import Picture, Section, Table
+from diagnostics.trajectories import AVERAGE, Trajectories
 
 
 def section(result: Displacements) -> Section:
@@ -13,6 +14,8 @@ def section(result: Displacements) -> Section:
     if result.courses:
         names = ", ".join(course.model for course in result.courses)
         pictures.append(Picture("displacement_over_training", f"Distance from the start by step: {names}."))
+    if result.paths is not None:
+        pictures.append(Picture("trajectories", _paths_in_words(result.paths)))
     contraction = result.contraction
     return Section(
         name=result.name,
@@ -77,6 +80,12 @@ def _layers_in_words(result: Displacements) -> str:
         "Length of the displacement within each layer, by model, and the branches' mean cosine there: highest in "
         f"{most.name} ({most.agreement:.2f}), lowest in {least.name} ({least.agreement:.2f})."
     )
+
+
+def _paths_in_words(found: Trajectories) -> str:
+    names = ", ".join(path.model for path in found.models)
+    shares = " and ".join(_percent(share) for share in found.explained)
+    return f"Paths from the start in the plane of the branches' principal axes ({shares} of their squares): {names}."
 
 
 def _models(result: Displacements) -> Table:

@@ -11,7 +11,8 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from figures.report.landscape import BANDS, contour_levels, draw
+from figures.report.landscape import draw
+from figures.report.loss_surface import BANDS, contour_levels
 from figures.style import save
 from training.run_directory import ReportDirectory, write_json
 
