@@ -23,15 +23,15 @@ import torch
 
 from benchmarks.record import record
 from benchmarks.tasks import branch_of_demo_tasks
-from training.batching import Example, encode
-from training.branch import train_branch
-from training.branch_spec import load_spec
+from training.branches.data_order import step_indices
+from training.branches.spec import load_spec
+from training.branches.train import train_branch
 from training.config import BranchSettings
-from training.data_order import step_indices
-from training.embedded_models import embedded_model
 from training.memory import peak_memory, reset_peak_memory
 from training.mixture import Mixture
-from training.model import load_model, load_tokenizer
+from training.model.batching import Example, encode
+from training.model.embedded import embedded_model
+from training.model.load import load_model, load_tokenizer
 from training.run_directory import write_json
 from training.sources.row import Row
 

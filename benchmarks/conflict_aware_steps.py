@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from training.batching import Example, encode, micro_batches
-from training.branch_spec import BranchSpec
-from training.cost_of_run import last_layer
-from training.loss import answer_losses, pack_if_possible
+from training.branches.optimisation import clip_gradients, make_optimizer
+from training.branches.spec import BranchSpec
 from training.mixture import Mixture
-from training.model import autocast, choose_trainable, load_model, load_tokenizer
-from training.optimisation import clip_gradients, make_optimizer
+from training.model.batching import Example, encode, micro_batches
+from training.model.load import autocast, choose_trainable, load_model, load_tokenizer
+from training.model.loss import answer_losses, pack_if_possible
+from training.results.cost_of_run import last_layer
 
 ALPHA, RATE = 1.5, 0.025
 """GradNorm's strength, and the learning rate of its weights."""

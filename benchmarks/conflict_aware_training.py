@@ -1,8 +1,8 @@
 """Joint training, PCGrad and GradNorm on the same batches: seconds per step, peak memory, tokens/s.
 
 Every batch holds as many examples of each of the demo's eight tasks. Each contender takes its steps (they are written
-in :mod:`benchmarks.conflict_aware_steps`) in a process of its own, one after the other. What `training.cost` computes
-of the peak memory of PCGrad and GradNorm from that of joint training stands beside what was measured.
+in :mod:`benchmarks.conflict_aware_steps`) in a process of its own, one after the other. What `training.results.cost`
+computes of the peak memory of PCGrad and GradNorm from that of joint training stands beside what was measured.
 
     .venv/bin/python -m benchmarks.conflict_aware_training
 """
@@ -24,12 +24,12 @@ import torch
 from benchmarks.conflict_aware_steps import GradNorm, Joint, PCGrad, Training
 from benchmarks.record import record
 from benchmarks.tasks import branch_of_demo_tasks, demo_tasks
-from training.branch_spec import load_spec
+from training.branches.spec import load_spec
 from training.config import BranchSettings
-from training.cost import JointTraining, gradnorm, measured, pcgrad
-from training.cost_of_run import model_size
-from training.embedded_models import embedded_model
 from training.memory import peak_memory, reset_peak_memory
+from training.model.embedded import embedded_model
+from training.results.cost import JointTraining, gradnorm, measured, pcgrad
+from training.results.cost_of_run import model_size
 from training.run_directory import write_json
 
 MODELS = ("tiny-llama", "smollm2-135m")

@@ -10,12 +10,12 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.tasks import demo_tasks
-from training.batching import Batch, Example, collate, encode
 from training.config import MixtureSettings
-from training.embedded_models import embedded_model
-from training.loss import pack_if_possible
 from training.mixture import Mixture, freeze
-from training.model import load_model, load_tokenizer
+from training.model.batching import Batch, Example, collate, encode
+from training.model.embedded import embedded_model
+from training.model.load import load_model, load_tokenizer
+from training.model.loss import pack_if_possible
 
 PER_TASK = 8
 

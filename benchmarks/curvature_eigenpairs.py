@@ -32,7 +32,7 @@ from diagnostics.curvature.loss_terms import answer_loss_terms
 from diagnostics.curvature.reductions import dot, norm
 from training.environment import usable_cores
 from training.memory import peak_memory, reset_peak_memory
-from training.model import choose_trainable
+from training.model.load import choose_trainable
 
 COUNT = 10
 TOLERANCE = 1e-2

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from transformers import PreTrainedModel
 
-from training.batching import Batch
-from training.loss import answer_logits, answer_losses
+from training.model.batching import Batch
+from training.model.loss import answer_logits, answer_losses
 
 
 class _SiluByFormula(Module):

@@ -30,8 +30,8 @@ from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import answer_loss_terms, twice_differentiable
 from diagnostics.curvature.reductions import norm
 from training.environment import usable_cores
-from training.loss import answer_losses
 from training.memory import peak_memory, reset_peak_memory
+from training.model.loss import answer_losses
 
 OURS = ("kept graph", "fresh graph", "central difference")
 PEERS = {"curvlinops": "curvlinops", "hessian-eigenthings": "hessian_eigenthings"}

@@ -24,15 +24,15 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.record import record
 from benchmarks.tasks import branch_of_demo_tasks
-from training.batching import encode, micro_batches
-from training.branch import train_branch
-from training.branch_spec import load_spec
+from training.branches.data_order import step_indices
+from training.branches.spec import load_spec
+from training.branches.train import train_branch
 from training.config import BranchSettings
-from training.data_order import step_indices
-from training.embedded_models import embedded_model
-from training.loss import answer_losses, pack_if_possible
 from training.mixture import Mixture
-from training.model import autocast, load_model, load_tokenizer, save_model
+from training.model.batching import encode, micro_batches
+from training.model.embedded import embedded_model
+from training.model.load import autocast, load_model, load_tokenizer, save_model
+from training.model.loss import answer_losses, pack_if_possible
 from training.run_directory import write_json
 
 MODELS = ("smollm2-135m", "qwen2-1.5b", "tiny-llama")

@@ -35,7 +35,7 @@ def write_checkpoints(folder: Path, dtype: str) -> list[Path]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from training.embedded_models import embedded_model
+    from training.model.embedded import embedded_model
 
     base = embedded_model("smollm2-135m")
     paths = []

@@ -83,7 +83,7 @@ def write_branches(folder: Path, small: bool) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    from training.embedded_models import embedded_model
+    from training.model.embedded import embedded_model
 
     if small:
         torch.manual_seed(0)

@@ -22,13 +22,13 @@ from scipy.stats import pearsonr
 from benchmarks.record import record
 from benchmarks.tasks import BESIDE_THE_DEMO, demo_tasks
 from merit_theory.conflict import cosine_from_gram, cosine_similarity
-from training.batching import Example, encode, micro_batches
 from training.config import MixtureSettings
-from training.embedded_models import embedded_model
-from training.loss import answer_losses, pack_if_possible
+from training.conflicts.sketch import SignedSketch
 from training.mixture import freeze
-from training.model import load_model, load_tokenizer
-from training.sketch import SignedSketch
+from training.model.batching import Example, encode, micro_batches
+from training.model.embedded import embedded_model
+from training.model.load import load_model, load_tokenizer
+from training.model.loss import answer_losses, pack_if_possible
 
 SIZES = (1_024, 4_096, 16_384, 65_536)
 STRIDES = (5, 100)

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from training.branch_spec import BranchSpec
+from training.branches.spec import BranchSpec
 from training.config import BranchSettings, MixtureSettings, load_recipe
 from training.mixture import freeze
-from training.model import resolve_precision
+from training.model.load import resolve_precision
 from training.run_directory import folder_hash
 
 BESIDE_THE_DEMO = ("simple_equations", "count_bits", "letter_counting", "aiw")

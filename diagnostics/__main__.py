@@ -41,7 +41,7 @@ def diagnose(
     from diagnostics.subject import from_folders, from_run
     from diagnostics.suite import run_diagnostics
     from training.merge.weights import uniform_weights
-    from training.model import quieten_transformers
+    from training.model.load import quieten_transformers
     from training.progress import Progress
 
     single = {"--start": start, "--merged": merged, "--data": data}

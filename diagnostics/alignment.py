@@ -45,8 +45,8 @@ from diagnostics.result import Arrays
 from diagnostics.spectrum import hessian_here, measured_spectrum, memory_told, storage_for, told_as_settings
 from diagnostics.task_gradients import PASSES_PER_GRADIENT, HalfGradients, TaskHalves, gram_matrices, projected
 from merit_theory.conflict import Centre, cosine_from_gram
-from training.batching import Example
 from training.errors import InputError
+from training.model.batching import Example
 from training.run_directory import content_hash, folder_hash
 
 LAST_LAYER = "last-layer"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from merit_theory.conflict import Centre
-from training.noise import LEVEL
+from training.evaluation.noise import LEVEL
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from diagnostics.resampling import Resamples
 from diagnostics.settings import DiagnosticSettings
 from training.errors import InputError
 from training.mixture import Task
-from training.network import Network, Point
+from training.model.network import Network, Point
 from training.run_directory import ReportDirectory, RunDirectory
 from training.seeds import child_generator
 
@@ -30,7 +30,7 @@ class Bench:
         tasks: where examples come from.
         encoding: how they become micro-batches.
         probe: the examples that losses are measured on.
-        objective: a key of :data:`training.loss.OBJECTIVES`.
+        objective: a key of :data:`training.model.loss.OBJECTIVES`.
         trainable: patterns of the names of the parameters that were trained.
         settings: how much is measured.
         directory: where results go.

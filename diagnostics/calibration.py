@@ -18,9 +18,9 @@ from diagnostics.resampling import interval_of
 from diagnostics.result import Arrays, Result
 from diagnostics.task_gradients import PASSES_PER_GRADIENT
 from merit_theory.conflict import cosine_from_gram, gram_matrix
-from training.batching import Example, encode
 from training.errors import InputError
-from training.noise import Interval
+from training.evaluation.noise import Interval
+from training.model.batching import Example, encode
 from training.run_directory import RunDirectory, read_json
 
 STRIDE = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from training.errors import InputError
 from training.merge.model_folder import open_model
 from training.merge.weights import check_weights
-from training.model import check_readable
+from training.model.load import check_readable
 from training.run_directory import BranchDirectory
 
 

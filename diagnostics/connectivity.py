@@ -15,7 +15,7 @@ from diagnostics.bench import Bench
 from diagnostics.checkpoints import Checkpoints
 from diagnostics.resampling import Resamples, interval_of
 from diagnostics.result import Arrays, Result
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 
 class LinearPath(BaseModel):

@@ -19,9 +19,9 @@ from diagnostics.curvature.reductions import norm
 from diagnostics.model_parts import KINDS, kind_of, layer_of
 from diagnostics.result import Arrays, Result
 from diagnostics.trajectories import AVERAGE, Course, Trajectories, courses, recorded_snapshots, trajectories
+from training.conflicts.gradients import parameter_group
 from training.errors import InputError
-from training.gradients import parameter_group
-from training.network import StoredWeights
+from training.model.network import StoredWeights
 
 CHUNK = 2**16
 """Entries of each model that are cast to float64 at a time; all models' together stay in the processor's cache."""

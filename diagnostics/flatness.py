@@ -14,7 +14,7 @@ from diagnostics.probe import Probe
 from diagnostics.resampling import Resamples, interval_of
 from diagnostics.result import Arrays, Result
 from training.errors import InputError
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 COMPARED = ("merged", "joint", "joint-equal-steps")
 """Models that noise is added to, those of them that there are."""

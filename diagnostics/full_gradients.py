@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diagnostics.bench import Bench
 from diagnostics.curvature.parameters import VectorLayout
 from diagnostics.task_gradients import gradient_of
-from training.batching import Example
+from training.model.batching import Example
 
 CHUNK = 2**16
 """Entries of each gradient that are cast to float64 at a time; all gradients' together stay in the cache."""

@@ -26,7 +26,7 @@ from diagnostics.probe import Probe
 from diagnostics.resampling import interval_of
 from diagnostics.result import Arrays, Result
 from merit_theory.gain_from_gram import gain_from_gram
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 STATIONS = (-0.0625, -0.03125, 0.0, 0.03125, 0.0625, 0.25, 0.5, 0.75, 1.0)
 """Positions on the line from the merged point (0) to a branch (1)."""

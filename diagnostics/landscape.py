@@ -16,7 +16,7 @@ from diagnostics.probe import Probe
 from diagnostics.resampling import Resamples, interval_of
 from diagnostics.result import Arrays, Result
 from training.errors import InputError
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 MARGIN = 0.25
 """How far the principal plane's grid goes beyond the checkpoints, over their larger extent."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from diagnostics.bench import Bench
 from diagnostics.resampling import Resamples, interval_of
 from diagnostics.result import Arrays, Result
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 
 class ModelLoss(BaseModel):

@@ -16,7 +16,7 @@ NoiseKind = Literal["isotropic", "filter-normalised"]
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    r"""One draw of noise on the weights that were trained, for :meth:`training.network.Network.perturb`.
+    r"""One draw of noise on the weights that were trained, for :meth:`training.model.network.Network.perturb`.
 
     Both kinds start from the same standard normal $z$, drawn on the CPU in float32 and cast, so that neither the device
     nor the precision of the network changes it.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.errors import InputError
-from training.network import Network
+from training.model.network import Network
 
 CHUNK = 2**16
 """Entries of each displacement that are cast to float64 at a time; all of them together stay in the cache."""

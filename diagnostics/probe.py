@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from training.batching import Batch, Example, encode, micro_batches
 from training.errors import InputError
-from training.loss import answer_losses
 from training.mixture import Task
+from training.model.batching import Batch, Example, encode, micro_batches
+from training.model.loss import answer_losses
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.noise import LEVEL, Interval
+from training.evaluation.noise import LEVEL, Interval
 
 
 @dataclass(frozen=True, slots=True)

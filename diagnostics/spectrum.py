@@ -20,9 +20,9 @@ from diagnostics.curvature.operator import CurvatureOperator
 from diagnostics.curvature.spectral_density import spectral_density
 from diagnostics.curvature.trace import trace
 from diagnostics.result import Arrays
-from training.batching import Example, micro_batches
 from training.errors import InputError
-from training.noise import Interval
+from training.evaluation.noise import Interval
+from training.model.batching import Example, micro_batches
 
 GRAPH_SHARE = 4
 """A second derivative keeps about four times what a gradient does: its micro-batches have a quarter of the tokens."""

@@ -24,7 +24,7 @@ class Subject:
         title: what the report is called: the arm's name, or that of the merged model's folder.
         checkpoints: the models.
         tasks: the mixture's tasks.
-        objective: a key of :data:`training.loss.OBJECTIVES`.
+        objective: a key of :data:`training.model.loss.OBJECTIVES`.
         precision: of the network's weights and of all arithmetic.
         trainable: patterns of the names of the parameters that were trained.
         max_length: longest example in tokens; None for the model's context.

@@ -15,9 +15,9 @@ from diagnostics.subject import Subject
 from training.environment import usable_cores
 from training.errors import InputError
 from training.keyed_file import stored_key
-from training.loss import pack_if_possible
-from training.model import context_length, load_config, load_tokenizer
-from training.network import Network
+from training.model.load import context_length, load_config, load_tokenizer
+from training.model.loss import pack_if_possible
+from training.model.network import Network
 from training.progress import Progress
 from training.run_directory import ReportDirectory, content_hash, folder_hash
 

@@ -17,10 +17,10 @@ from diagnostics.bench import Bench
 from diagnostics.curvature.basis import Basis
 from diagnostics.curvature.parameters import VectorLayout
 from merit_theory.conflict import gram_matrix
-from training.batching import Example, encode, micro_batches
+from training.conflicts.sketch import SignedSketch
 from training.errors import InputError
-from training.loss import answer_losses
-from training.sketch import SignedSketch
+from training.model.batching import Example, encode, micro_batches
+from training.model.loss import answer_losses
 
 SKETCH_SIZE = 2**18
 """Buckets; a cosine is off by about 0.002, and by nothing where the gradient has fewer entries than that."""

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from unittest import mock
 
 IMPORTED = [
-    "training.branch",
-    "training.evaluation",
-    "training.start",
-    "training.task_pass",
+    "training.branches.train",
+    "training.evaluation.evaluate",
+    "training.model.start",
+    "training.conflicts.task_pass",
     "transformers.models.llama.modeling_llama",
 ]
 

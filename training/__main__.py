@@ -40,7 +40,7 @@ def run(
     from training.config import load_recipe
     from training.pipeline import run_recipe
     from training.progress import Progress
-    from training.report import publish
+    from training.results.publish import publish
 
     shown = console()
     budget = None if time_budget is None else _seconds(time_budget)
@@ -58,9 +58,9 @@ def branch(
     """Train one branch alone, on any machine that has its files."""
     import torch
 
-    from training.branch import train_branch
-    from training.branch_spec import TOKENS_PER_ROW, load_spec
-    from training.model import quieten_transformers
+    from training.branches.spec import TOKENS_PER_ROW, load_spec
+    from training.branches.train import train_branch
+    from training.model.load import quieten_transformers
     from training.progress import Progress
 
     shown = console()
@@ -117,7 +117,7 @@ def harness(
     if not shown.is_terminal:
         os.environ.setdefault("TQDM_DISABLE", "1")  # before tqdm is imported: lm-eval's bars are for terminals
     from training.harness.command import Asked, run_harness
-    from training.model import quieten_transformers
+    from training.model.load import quieten_transformers
 
     quieten_transformers()
     names = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -136,8 +136,8 @@ def compare(
     json: Annotated[Path | None, typer.Option(help="write everything to this file")] = None,
 ) -> None:
     """Compare an arm with its controls over several runs: intervals, tests, and what could have been seen."""
-    from training.comparison import compare_runs
-    from training.comparison_page import comparison_table, sentences
+    from training.results.comparison import compare_runs
+    from training.results.comparison_page import comparison_table, sentences
     from training.run_directory import write_json
 
     comparison = compare_runs(runs, arm, against, metric)

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from training.metrics import append_line
+from training.branches.metrics import append_line
 from training.progress import Progress
 from training.run_directory import RunDirectory
 

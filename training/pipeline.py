@@ -7,17 +7,17 @@ stopped and does nothing twice.
 import time
 from pathlib import Path
 
-from training.arm_names import check_arms, parse_arms
+from training.arms.names import check_arms, parse_arms
 from training.config import Recipe
-from training.cost_of_run import cost_of_run
 from training.environment import describe_environment
 from training.events import Events
 from training.launch.local import LocalPool
 from training.mixture import freeze
 from training.progress import Progress
+from training.results.cost_of_run import cost_of_run
+from training.results.summary import Summary, summarise
 from training.run_directory import RunDirectory, write_json, write_text
 from training.stages import Stages
-from training.summary import Summary, summarise
 
 
 def run_recipe(recipe: Recipe, out: Path, progress: Progress, time_budget: float | None) -> Summary:

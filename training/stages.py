@@ -3,22 +3,22 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from training.arm_merges import ArmMerges
-from training.arms import Arm
-from training.branch_spec import TOKENS_PER_ROW, BranchSpec, load_spec
+from training.arms.arm import Arm
+from training.arms.merges import ArmMerges
+from training.arms.specifier import Specifier, keeping_second_moments
+from training.branches.finished import finished_branch
+from training.branches.spec import TOKENS_PER_ROW, BranchSpec, load_spec
 from training.config import Recipe, StartSettings
-from training.conflicts import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
+from training.conflicts.measure import MeasuredConflicts, pass_key, sketch_seed, summarise_conflicts
+from training.conflicts.partition_rules import PartitionRule
+from training.conflicts.partitions import make_partitions
 from training.errors import InputError
-from training.finished_branch import finished_branch
+from training.evaluation.retention_reference import frozen_reference, general_prompts
 from training.keyed_file import stored_key
 from training.launch.job import Job, Launcher
 from training.mixture import Mixture
-from training.partition_rules import PartitionRule
-from training.partitions import make_partitions
-from training.retention_reference import frozen_reference, general_prompts
+from training.model.start import PlacedModel
 from training.run_directory import BranchDirectory, RunDirectory, content_hash, read_json, write_json
-from training.specifier import Specifier, keeping_second_moments
-from training.start import PlacedModel
 
 Specs = Mapping[str, Sequence[BranchSpec]]
 
@@ -39,7 +39,7 @@ class Stages:
         settings = self.recipe.start
         self.base = self._place(settings.model, self.run.base)
         arguments = {"root": self.run.root, "start": settings, "evaluation": self.recipe.evaluation}
-        self.launcher.run("start", [Job("test rows", "training.evaluation:check_test_rows", arguments)])
+        self.launcher.run("start", [Job("test rows", "training.evaluation.evaluate:check_test_rows", arguments)])
         if not self.recipe.mixture.primer:
             self.start = self._place(str(self.run.base), self.run.start)
             return
@@ -55,7 +55,8 @@ class Stages:
     def _place(self, model: str, folder: Path) -> PlacedModel:
         settings = self.recipe.start.model_copy(update={"model": model})
         (placed,) = self.launcher.run(
-            "start", [Job(folder.name, "training.start:place_start_model", {"settings": settings, "folder": folder})]
+            "start",
+            [Job(folder.name, "training.model.start:place_start_model", {"settings": settings, "folder": folder})],
         )
         return placed
 
@@ -80,7 +81,7 @@ class Stages:
                     "seed": recipe.seed,
                 }
                 tokens = TOKENS_PER_ROW * task.counts["calibration"]
-                jobs.append(Job(name, "training.task_pass:measure_task", arguments, tokens))
+                jobs.append(Job(name, "training.conflicts.task_pass:measure_task", arguments, tokens))
         self.launcher.run("conflicts", jobs)
         return summarise_conflicts(self.run, self.mixture.tasks, recipe.conflicts, recipe.seed)
 
@@ -118,7 +119,7 @@ class Stages:
                 paths.checkpoint.unlink(missing_ok=True)  # left by a worker that was killed between the two
                 continue
             arguments = {"spec_path": paths.spec, "out": paths.root}
-            jobs.append(Job(name, "training.branch:train_branch", arguments, TOKENS_PER_ROW * spec.examples))
+            jobs.append(Job(name, "training.branches.train:train_branch", arguments, TOKENS_PER_ROW * spec.examples))
         self.launcher.run(title, jobs)
 
     def assemble(self, arms: Sequence[Arm], specs: Specs) -> None:
@@ -146,7 +147,7 @@ class Stages:
                     "batch_tokens": recipe.evaluation.batch_tokens,
                     "generate": generate,
                 }
-                jobs.append(Job(name, "training.evaluation:evaluate_model", arguments, TOKENS_PER_ROW * rows))
+                jobs.append(Job(name, "training.evaluation.evaluate:evaluate_model", arguments, TOKENS_PER_ROW * rows))
         self.launcher.run("evaluation", jobs)
         if recipe.evaluation.retention:
             self._measure_retention(arms)
@@ -166,7 +167,9 @@ class Stages:
                 "prompts": len(prompts),
                 "tokens": tokens,
             }
-            job = Job("base's answers", "training.retention:answer_prompts", arguments, tokens * len(prompts))
+            job = Job(
+                "base's answers", "training.evaluation.retention:answer_prompts", arguments, tokens * len(prompts)
+            )
             (sha256,) = self.launcher.run("retention", [job])
         jobs = []
         for arm in arms:
@@ -182,7 +185,9 @@ class Stages:
                     "start": start,
                     "tokens": tokens,
                 }
-                jobs.append(Job(arm.name, "training.retention:measure_retention", arguments, tokens * len(prompts)))
+                jobs.append(
+                    Job(arm.name, "training.evaluation.retention:measure_retention", arguments, tokens * len(prompts))
+                )
         self.launcher.run("retention", jobs)
 
     def _arm_model(self, arm: Arm) -> tuple[Path, str]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
-from training.batching import Batch
 from training.errors import InputError
-from training.loss import OBJECTIVES, answer_logits, pack_if_possible
+from training.model.batching import Batch
+from training.model.loss import OBJECTIVES, answer_logits, pack_if_possible
 
 AGREEMENT = 100
 """Machine epsilons that two evaluations of one loss may lie apart; some GPU kernels add in no fixed order."""

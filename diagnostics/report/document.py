@@ -8,7 +8,7 @@ from diagnostics.losses import Losses
 from diagnostics.report.numbers import interval_text, negated
 from diagnostics.report.section import Section, Table
 from diagnostics.report.verdict import Verdict
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 
 @dataclass(frozen=True, slots=True)

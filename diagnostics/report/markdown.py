@@ -6,7 +6,7 @@ from diagnostics.report.document import Document
 from diagnostics.report.numbers import digits_of, interval_text
 from diagnostics.report.section import Section, Table
 from diagnostics.report.verdict import WHAT_READY_MEANS
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 MARKS = {"holds": "yes", "open": "open", "fails": "NO"}
 

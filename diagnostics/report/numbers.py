@@ -2,7 +2,7 @@
 
 import math
 
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 FEWEST_DIGITS, MOST_DIGITS = 3, 6
 

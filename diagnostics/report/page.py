@@ -13,7 +13,7 @@ from diagnostics.report.markdown import cost_text
 from diagnostics.report.numbers import bounds_text, digits_of, number_text
 from diagnostics.report.section import Picture
 from diagnostics.report.verdict import WHAT_READY_MEANS
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 MARGIN = 0.04
 """Free space on either side of a row of bars, as a share of its width."""

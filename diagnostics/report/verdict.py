@@ -13,7 +13,7 @@ from diagnostics.connectivity import Connectivity, LinearPath
 from diagnostics.losses import Losses
 from diagnostics.report.numbers import comparison_text, interval_text, negated
 from diagnostics.result import Result
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 NEGLIGIBLE = 0.01
 """Nats per answer token below which a barrier or a loss does not matter: 1 % of perplexity."""

@@ -13,7 +13,7 @@ from benchmarks.conflict_aware_steps import (
     gram_matrix,
     projected_sum,
 )
-from training.branch_spec import BranchSpec
+from training.branches.spec import BranchSpec
 from training.config import BranchSettings, MixtureSettings
 from training.mixture import freeze
 from training.run_directory import folder_hash
@@ -97,7 +97,7 @@ def test_gradnorm_gives_weight_to_small_gradients_and_to_slow_tasks() -> None:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> BranchSpec:
-    from training.embedded_models import write_tiny_llama
+    from training.model.embedded import write_tiny_llama
 
     folder = tmp_path_factory.mktemp("two-tasks")
     write_tiny_llama(folder / "start")

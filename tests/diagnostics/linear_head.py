@@ -14,8 +14,8 @@ from diagnostics.bench import Bench
 from diagnostics.checkpoints import Checkpoints
 from diagnostics.probe import Probe
 from diagnostics.settings import DiagnosticSettings
-from training.batching import Example, micro_batches
-from training.network import Network
+from training.model.batching import Example, micro_batches
+from training.model.network import Network
 from training.run_directory import ReportDirectory
 
 HEAD = "lm_head.weight"

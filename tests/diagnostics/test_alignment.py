@@ -24,9 +24,9 @@ from diagnostics.result import Arrays, load_result, save_result
 from diagnostics.spectrum import MeteredOperator
 from diagnostics.task_gradients import HalfGradients, TaskHalves
 from tests.diagnostics.linear_head import VOCABULARY, bench_of, network_of, stored, write_model, write_start
-from training.batching import Example, collate
 from training.errors import InputError
-from training.loss import answer_losses
+from training.model.batching import Example, collate
+from training.model.loss import answer_losses
 from training.run_directory import ReportDirectory
 
 MATRIX, NORM = "model.layers.0.mlp.down_proj.weight", "model.norm.weight"

@@ -19,9 +19,9 @@ from diagnostics.result import load_result, save_result
 from diagnostics.settings import DiagnosticSettings
 from merit_theory.conflict import estimate_conflicts
 from tests.diagnostics.linear_head import bench_of, examples, network_of, write_checkpoints
-from training.batching import collate
 from training.keyed_file import save_keyed
-from training.loss import answer_losses
+from training.model.batching import collate
+from training.model.loss import answer_losses
 from training.run_directory import ReportDirectory, RunDirectory
 from training.seeds import child_generator
 

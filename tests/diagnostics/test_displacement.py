@@ -20,12 +20,12 @@ from diagnostics.displacement import Displacements, _Sums, measure
 from diagnostics.report.sections.displacement import section
 from diagnostics.result import load_result, save_result
 from diagnostics.trajectories import Snapshots, trajectories
-from training.embedded_models import write_tiny_llama
+from training.conflicts.gradients import parameter_group
 from training.errors import InputError
-from training.gradients import parameter_group
 from training.intact import read_sealed, write_sealed
 from training.merge.folders import merge_folders
-from training.network import Network
+from training.model.embedded import write_tiny_llama
+from training.model.network import Network
 from training.run_directory import BranchDirectory, ReportDirectory
 
 EMBEDDING = "model.embed_tokens.weight"

@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.arm_names import parse_arms
-from training.arms import Arm, Shares, Soup, Whole
+from training.arms.arm import Arm, Shares, Soup, Whole
+from training.arms.names import parse_arms
 from training.config import load_recipe
+from training.conflicts.partition_rules import PartitionRule
 from training.merge.registry import OPERATORS
-from training.partition_rules import PartitionRule
 from training.run_directory import RunDirectory
 
 TINY = {

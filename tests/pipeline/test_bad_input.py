@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.pipeline.refusals import leftovers, refusal, results, training
-from training.embedded_models import write_tiny_llama
+from training.model.embedded import write_tiny_llama
 from training.run_directory import folder_hash
 
 Told = Callable[..., str]

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.pipeline.refusals import training
-from training.embedded_models import write_tiny_llama
+from training.model.embedded import write_tiny_llama
 from training.run_directory import folder_hash
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.every_kind import WITH_ONE_WORKER
 from tests.pipeline.killing import differences, outcome
 from tests.pipeline.refusals import leftovers, refusal, results, training
-from training.branch import train_branch
+from training.branches.train import train_branch
 from training.config import MixtureSettings
 from training.intact import read_sealed, write_sealed
 from training.interruption import Interrupted

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from merit_theory.gain_from_gram import gain_from_gram
 from merit_theory.partition import balanced_splits
 from tests.pipeline.refusals import training
-from training.embedded_models import write_tiny_llama
+from training.model.embedded import write_tiny_llama
 
 BARE_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 TASKS = ("ash", "birch", "cedar", "elm")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.branch_spec import BranchSpec
+from training.branches.spec import BranchSpec
 from training.config import BranchSettings
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.embedded_models import write_tiny_llama
-from training.model import load_model, load_tokenizer
+from training.model.embedded import write_tiny_llama
+from training.model.load import load_model, load_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from training.branches.metrics import append_line
 from training.errors import InputError
 from training.full_disk import full_disk_told, is_disk_full
-from training.metrics import append_line
 
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 IN_RUST = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")

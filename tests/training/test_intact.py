@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.finished_branch import finished_branch
+from training.branches.finished import finished_branch
 from training.intact import is_intact_model, is_intact_npz, model_hashes, read_sealed, write_sealed
 from training.run_directory import BranchDirectory, read_json
 

@@ -13,7 +13,7 @@ from training.harness.measure import HarnessSettings, evaluate_arm
 from training.harness.page import markdown, terminal_table
 from training.harness.scores import ScoreTable, score_tables
 from training.harness.tasks import load_benchmarks
-from training.model import resolve_precision
+from training.model.load import resolve_precision
 from training.progress import Progress
 from training.run_directory import RunDirectory, write_json, write_text
 

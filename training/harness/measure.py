@@ -15,7 +15,7 @@ import torch
 from training.errors import InputError
 from training.harness.tasks import HarnessTask
 from training.intact import model_hashes, read_sealed, write_sealed
-from training.model import load_model, load_tokenizer
+from training.model.load import load_model, load_tokenizer
 from training.progress import Progress
 from training.run_directory import RunDirectory, content_hash
 

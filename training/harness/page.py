@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from training.evaluation.noise import Interval
 from training.harness.scores import CONTROL, Score, ScoreTable
-from training.noise import Interval
 
 NOTE = (
     "Intervals are 95 % paired bootstraps over the items, and say nothing about other seeds, partitions or tasks. "

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.items import Items
+from training.evaluation.noise import Interval, MacroLosses
 from training.harness.measure import Metric, Metrics
 from training.harness.tasks import Benchmark
-from training.items import Items
-from training.noise import Interval, MacroLosses
 from training.seeds import child_generator
 
 CONTROL = "joint"

@@ -37,7 +37,7 @@ def _begin_worker(lock: Path, threads: int, devices: Any, messages: Any, stop: A
     messages.cancel_join_thread()  # a driver that has stopped reads no more of them, and is not to be waited for
     import torch
 
-    from training.model import quieten_transformers
+    from training.model.load import quieten_transformers
 
     torch.set_num_threads(threads)
     quieten_transformers()

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from training.noise import LEVEL, Interval
+from training.evaluation.noise import LEVEL, Interval
 from training.statistics.hierarchical_bootstrap import bootstrap
 from training.statistics.levels import Counts
 from training.statistics.paired import PairedStudy

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.items import Items
+from training.evaluation.items import Items
 
 
 @dataclass(frozen=True, slots=True)

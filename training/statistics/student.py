@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from training.noise import LEVEL, Interval
+from training.evaluation.noise import LEVEL, Interval
 from training.statistics.paired import PairedStudy
 
 

@@ -3,7 +3,7 @@
 from diagnostics.flatness import Comparison, Flatness, Grid
 from diagnostics.report.numbers import interval_text
 from diagnostics.report.section import Picture, Section, Table
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 REFERENCES = {"joint": "joint training at equal tokens", "joint-equal-steps": "joint training at equal steps"}
 

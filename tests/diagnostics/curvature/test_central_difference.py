@@ -9,10 +9,10 @@ from diagnostics.curvature.central_difference import DifferenceOperator
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import LossTerm, answer_loss_terms
 from diagnostics.curvature.reductions import norm
-from training.batching import Example, micro_batches
-from training.embedded_models import write_tiny_llama
 from training.errors import InputError
-from training.model import choose_trainable, load_model
+from training.model.batching import Example, micro_batches
+from training.model.embedded import write_tiny_llama
+from training.model.load import choose_trainable, load_model
 
 EXAMPLES = [Example((1, 2, 3, 9, 8, 7), (False,) * 3 + (True,) * 3, 3), Example((5, 6, 4), (False, False, True), 2)]
 

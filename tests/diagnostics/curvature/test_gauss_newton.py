@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from diagnostics.curvature.gauss_newton import GaussNewtonOperator
 from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import LossTerm
-from training.loss import OBJECTIVES
+from training.model.loss import OBJECTIVES
 
 seeds = st.integers(0, 2**32 - 1)
 objectives = st.sampled_from(sorted(OBJECTIVES))

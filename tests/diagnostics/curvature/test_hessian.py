@@ -15,11 +15,11 @@ from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.loss_terms import LossTerm, answer_loss_terms
 from diagnostics.curvature.operator import CurvatureOperator
 from diagnostics.curvature.reductions import dot, norm
-from training.batching import Example, micro_batches
-from training.embedded_models import write_tiny_llama
 from training.errors import InputError
-from training.loss import answer_losses
-from training.model import choose_trainable, load_model
+from training.model.batching import Example, micro_batches
+from training.model.embedded import write_tiny_llama
+from training.model.load import choose_trainable, load_model
+from training.model.loss import answer_losses
 
 AMPLE = 10**9
 seeds = st.integers(0, 2**32 - 1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diagnostics.curvature.parameters import VectorLayout
-from training.embedded_models import write_tiny_llama
-from training.model import choose_trainable, load_model
+from training.model.embedded import write_tiny_llama
+from training.model.load import choose_trainable, load_model
 
 shapes = st.lists(st.sampled_from([(), (1,), (7,), (3, 5), (2, 3, 4)]), min_size=1, max_size=5)
 

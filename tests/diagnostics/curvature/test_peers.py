@@ -15,10 +15,10 @@ from diagnostics.curvature.hessian import HessianOperator
 from diagnostics.curvature.lanczos import largest_eigenpairs
 from diagnostics.curvature.loss_terms import answer_loss_terms, twice_differentiable
 from diagnostics.curvature.reductions import norm
-from training.batching import Batch, Example, micro_batches
-from training.embedded_models import write_tiny_llama
-from training.loss import answer_losses
-from training.model import choose_trainable, load_model
+from training.model.batching import Batch, Example, micro_batches
+from training.model.embedded import write_tiny_llama
+from training.model.load import choose_trainable, load_model
+from training.model.loss import answer_losses
 
 with warnings.catch_warnings():
     warnings.simplefilter(

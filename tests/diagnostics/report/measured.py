@@ -4,7 +4,7 @@ from diagnostics.connectivity import Connectivity, LinearPath
 from diagnostics.cost import Cost
 from diagnostics.gain_check import GainCheck
 from diagnostics.losses import Losses, ModelLoss
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 COST = Cost(seconds=1.5, tokens=1200, products=0)
 

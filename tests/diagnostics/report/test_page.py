@@ -13,7 +13,7 @@ from diagnostics.report.section import Picture, Table
 from diagnostics.report.verdict import beside_joint, decide
 from diagnostics.result import Result
 from tests.diagnostics.report.measured import around, connectivity, gain_check, losses
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 HOSTILE = '<script>alert("x")</script> & {{ 7 * 7 }} | `tick`'
 SVG = (

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from diagnostics.report.verdict import NEGLIGIBLE, beside_joint, decide
 from tests.diagnostics.report.measured import around, connectivity, gain_check, losses
-from training.noise import Interval
+from training.evaluation.noise import Interval
 
 FLAT = Interval(0.001, 0.0, 0.004)
 

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from training.config import Recipe
-from training.embedded_models import write_tiny_llama
 from training.errors import InputError
 from training.harness.command import Asked, _chosen, run_harness
 from training.harness.measure import Metric, load_metrics, save_metrics
+from training.model.embedded import write_tiny_llama
 from training.run_directory import RunDirectory, write_json, write_text
 
 

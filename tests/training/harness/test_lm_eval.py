@@ -14,11 +14,11 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from training.config import Recipe
-from training.embedded_models import write_tiny_llama
 from training.errors import InputError
 from training.harness.command import Asked, run_harness
 from training.harness.scores import ScoreTable
-from training.model import load_model, load_tokenizer
+from training.model.embedded import write_tiny_llama
+from training.model.load import load_model, load_tokenizer
 from training.run_directory import RunDirectory, read_json, write_json, write_text
 
 pytest.importorskip("lm_eval")

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from training.evaluation.noise import Interval
 from training.harness.measure import Metric, collect_metrics
 from training.harness.page import difference_line, markdown, terminal_table
 from training.harness.scores import Score, ScoreTable, score_tables
 from training.harness.tasks import Aggregate, Benchmark
-from training.noise import Interval
 
 ARMS = ("base", "joint", "merit-1d")
 SINGLE = Benchmark("a", ("a",))

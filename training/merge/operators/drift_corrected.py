@@ -1,6 +1,6 @@
 r"""The drift-corrected merge: the weighted average and what takes it back towards joint training.
 
-$\bar\theta + \lambda c$, with the correction c that ``training.drift`` measures in one round of gradients at the
+$\bar\theta + \lambda c$, with the correction c that ``training.arms.drift`` measures in one round of gradients at the
 branches and at their mean (ours; theorem C of ``merit_theory.merged_loss``).
 """
 

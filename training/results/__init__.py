@@ -1,0 +1,1 @@
+"""What a run, or several, end with: tables, their doubts, their costs."""
