@@ -36,9 +36,9 @@ HEIGHT = 3.9
 
 SENTENCE = (
     "Each line leads from the start to a model's last recorded step, a mark at every step that was recorded. The "
-    "diamond is where the branches' weighted average ends, which is their merge. The plane passes through the start "
-    "and holds as much of the branches' displacements as a plane can; other models are projected into it, and the "
-    "legend says how much of their last displacement lies in it. Both axes have one scale."
+    "diamond is where the branches' weighted average ends, which is the model of a plain merge. The plane passes "
+    "through the start and holds as much of the branches' displacements as a plane can; other models are projected "
+    "into it, and the legend says how much of their last displacement lies in it. Both axes have one scale."
 )
 
 
@@ -67,7 +67,7 @@ def draw(directory: ReportDirectory) -> Figure:
         if model["model"] == AVERAGE:
             _draw_path(axes, model, GROUP_COLOURS[0], "o", "branches' average")
             axes.plot(
-                *model["points"][-1], "D", color=GROUP_COLOURS[0], markersize=6.5, zorder=4, label="merged, as average"
+                *model["points"][-1], "D", color=GROUP_COLOURS[0], markersize=6.5, zorder=4, label="end of the average"
             )
         elif model["model"] in OTHERS:
             _draw_path(axes, model, *OTHERS[model["model"]], model["model"])
