@@ -1,7 +1,8 @@
 """Command line: ``python -m figures NAME|all [--run RUN …] [--arm ARM …] [--simulations DIR] --out DIR``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -53,20 +54,38 @@ def draw(
 
 
 def _draw(entry: Entry, inputs: Given, out: Path, terminal: Console) -> list[Exhibit]:
-    """Draw ``entry`` for everything that was given."""
-    module = entry.module()
-    exhibits = []
+    """Draw ``entry`` for everything that was given.
+
+    Raises:
+        MissingInput: nothing that was given has what the entry is drawn from.
+        InputError: a file is damaged.
+    """
+    exhibits: list[Exhibit] = []
+    lacking: list[MissingInput] = []
     for folder, arguments in inputs.arguments(entry):
-        if hasattr(module, "draw"):
-            files = style.save(module.draw(*arguments), out / folder, entry.name)
-            shown: Path | table.Table = files[1]
-        else:
-            rows: table.Table = module.tabulate(*arguments)
-            files, shown = table.save(rows, out / folder, entry.name), rows
-        terminal.print(f"{entry.name}: {', '.join(map(str, files))}")
-        of = "" if folder == Path() else str(folder)
-        exhibits.append(Exhibit(entry, of, shown, inputs.command(entry)))
+        try:
+            exhibits.append(_draw_once(entry, folder, arguments, inputs, out, terminal))
+        except MissingInput as missing:
+            lacking.append(missing)
+    if lacking and not exhibits:
+        raise lacking[0]
+    for missing in lacking:
+        terminal.print(f"{entry.name}: skipped: {missing}")
     return exhibits
+
+
+def _draw_once(
+    entry: Entry, folder: Path, arguments: Sequence[Any], inputs: Given, out: Path, terminal: Console
+) -> Exhibit:
+    module = entry.module()
+    if hasattr(module, "draw"):
+        files = style.save(module.draw(*arguments), out / folder, entry.name)
+        shown: Path | table.Table = files[1]
+    else:
+        rows: table.Table = module.tabulate(*arguments)
+        files, shown = table.save(rows, out / folder, entry.name), rows
+    terminal.print(f"{entry.name}: {', '.join(map(str, files))}")
+    return Exhibit(entry, "" if folder == Path() else str(folder), shown, inputs.command(entry))
 
 
 def main() -> None:

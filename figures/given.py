@@ -29,6 +29,8 @@ class Given:
     def arguments(self, entry: Entry) -> Iterator[tuple[Path, Sequence[Any]]]:
         """Folder, below that of all output, and arguments for each time that ``entry`` is drawn.
 
+        A run without what the entry is drawn from is passed over where another one has it.
+
         Raises:
             MissingInput: nothing was given that ``entry`` could be drawn from.
             InputError: a file is damaged.
@@ -43,16 +45,22 @@ class Given:
         if entry.source is Source.STUDY:
             yield Path(), (self.runs,)
             return
+        lacking: list[MissingInput] = []
         for run in self.runs:
             folder = Path(run.root.resolve().name) if len(self.runs) > 1 else Path()
-            if entry.source is Source.RUN:
-                yield folder, (run,)
-            elif entry.source is Source.PARTITION:
-                for partition in self._partitions(run):
-                    yield folder / partition, (run, partition)
-            else:
-                for arm in self._reports(run):
-                    yield folder / arm, (run.report(arm),)
+            try:
+                if entry.source is Source.RUN:
+                    yield folder, (run,)
+                elif entry.source is Source.PARTITION:
+                    for partition in self._partitions(run):
+                        yield folder / partition, (run, partition)
+                else:
+                    for arm in self._reports(run):
+                        yield folder / arm, (run.report(arm),)
+            except MissingInput as missing:
+                lacking.append(missing)
+        if len(lacking) == len(self.runs):
+            raise lacking[0]
 
     def command(self, entry: Entry) -> str:
         """What draws ``entry`` alone from the same inputs."""

@@ -61,6 +61,22 @@ def test_all_draws_what_there_is_and_says_in_one_line_each_what_is_missing(
     assert written <= {".svg", ".png", ".md", ".tex", ".html"}
 
 
+def test_what_one_run_lacks_costs_no_picture_of_another(
+    run: Path, typed: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    RunDirectory(run).summary(".json").unlink()
+    (partition,) = (path.parent.name for path in (tmp_path / "other").glob("arms/merit-1d/arm.json"))
+    typed("arms", "--run", run, "--run", other, "--out", tmp_path / "out")
+    told = capfd.readouterr().out
+    assert f"arms: skipped: {run}" in told
+    assert [path.parent.name for path in (tmp_path / "out").rglob("arms.svg")] == ["other"]
+    for file in run.glob("partitions/*.json"):
+        file.unlink()
+    typed("task_map", "--run", run, "--run", other, "--out", tmp_path / "out")
+    assert [path.parent.name for path in (tmp_path / "out").rglob("task_map.svg")] == [partition]
+
+
 def test_drawing_again_or_alone_gives_the_same_bytes(run: Path, typed: Callable[..., None], tmp_path: Path) -> None:
     for name in ("one", "two"):
         typed("conflict_heat_map", "--run", run, "--out", tmp_path / name)
