@@ -16,10 +16,10 @@ COLOURS = {"lower": GROUP_COLOURS[0], "higher": GROUP_COLOURS[5], "inside the no
 KINDS = (
     "start",
     "joint",
-    "joint, equal\nsteps or epochs",
+    "joint, equal\nsteps or\nepochs",
     "joint,\nstratified",
     "joint,\nscaled",
-    "random groups",
+    "random\ngroups",
     "shares",
     "its own\nplain merge",
 )
@@ -33,7 +33,7 @@ SENTENCE = (
 
 # Layout in inches.
 BOTTOM = 0.45
-ABOVE = 0.32
+ABOVE = 0.45
 GAP = 0.16
 RIGHT = 0.15
 WIDEST = 2.2
@@ -75,12 +75,12 @@ def control_kind(arm: str, control: str) -> str:
     r"""The kind of a control, one of ``KINDS``.
 
     >>> control_kind("merit-2d+ties", "merit-2d"), control_kind("merit-2d+ties", "random-4+ties")
-    ('its own\nplain merge', 'random groups')
+    ('its own\nplain merge', 'random\ngroups')
     """
     prefixes = {
         "joint-stratified-": "joint,\nstratified",
-        "joint-": "joint, equal\nsteps or epochs",
-        "random-": "random groups",
+        "joint-": "joint, equal\nsteps or\nepochs",
+        "random-": "random\ngroups",
         "iid-": "shares",
     }
     if control in ("start", "joint"):

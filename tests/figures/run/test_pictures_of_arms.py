@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -100,6 +101,15 @@ def test_differences_stand_in_the_panel_of_their_kind_in_the_colour_of_their_ver
         low, high = panel.get_xlim()
         assert shown == {min(max(value, low), high): colour for value, colour in expected.items()}
     assert len({panel.get_xlim() for panel in figure.axes[1:]}) == 1
+
+
+def test_the_heads_of_all_kinds_of_controls_stand_apart(tmp_path: Path) -> None:
+    figure = arm_differences.draw(write_run(tmp_path, all_arms()))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    heads = [panel.title if panel.title.get_text() else panel._left_title for panel in figure.axes]
+    extents = sorted((head.get_window_extent(renderer) for head in heads if head.get_text()), key=lambda own: own.x0)
+    assert len(extents) >= 7
+    assert all(one.x1 < other.x0 for one, other in pairwise(extents))
 
 
 def test_what_was_measured_is_solid_and_what_was_computed_hatched(tmp_path: Path) -> None:
