@@ -46,17 +46,19 @@ def run_diagnostics(
     Raises:
         InputError: an unknown diagnostic, models or examples that cannot be used, or a budget that is too small.
     """
+    sketches = _sketch_keys(subject)
+    has_sketches = None not in sketches
     for name in only:
         if name not in DIAGNOSTICS:
             raise InputError(f"there is no diagnostic {name!r}; choose among {', '.join(DIAGNOSTICS)}")
-        if DIAGNOSTICS[name][0].reads_sketches and not _has_sketches(subject):
+        if DIAGNOSTICS[name][0].reads_sketches and not has_sketches:
             raise InputError(
                 f"{name} reads the gradient sketches of a run, and there are none; give a run with a split"
             )
     subject.checkpoints.check()
-    keys = _keys(subject, settings)
+    keys = _keys(subject, settings, sketches)
     results: list[Result] = []
-    possible = [name for name in DIAGNOSTICS if not DIAGNOSTICS[name][0].reads_sketches or _has_sketches(subject)]
+    possible = [name for name in DIAGNOSTICS if not DIAGNOSTICS[name][0].reads_sketches or has_sketches]
     wanted = [name for name in possible if not only or name in only]
     standing = {name: load_result(directory, DIAGNOSTICS[name][0], keys[name]) for name in wanted}
     torch.set_num_threads(usable_cores())
@@ -98,24 +100,19 @@ def _measured(name: str, key: str, bench: Bench, progress: Progress) -> Result:
     return result
 
 
-def _has_sketches(subject: Subject) -> bool:
-    return all(key is not None for key in _sketch_keys(subject))
-
-
 def _sketch_keys(subject: Subject) -> list[str | None]:
     """What each task's gradient sketches were made from; None for a task without whole ones."""
     run = subject.run
     return [None if run is None else stored_key(run.sketches(task.name)) for task in subject.tasks]
 
 
-def _keys(subject: Subject, settings: DiagnosticSettings) -> dict[str, str]:
+def _keys(subject: Subject, settings: DiagnosticSettings, sketches: Sequence[str | None]) -> dict[str, str]:
     """SHA-256 of everything each diagnostic depends on, by its name."""
     checkpoints = subject.checkpoints
     models = {name: folder_hash(folder) for name, folder in checkpoints.folders.items()}
     tasks = [[task.name, task.hashes] for task in subject.tasks]
     arithmetic = [subject.objective, subject.precision, subject.trainable, subject.max_length, subject.device.type]
     chosen = settings.model_dump()
-    sketches = _sketch_keys(subject)
     return {
         name: content_hash(
             [models, checkpoints.weights, tasks, arithmetic]

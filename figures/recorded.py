@@ -1,5 +1,6 @@
 """What a finished run recorded of its arms and of their cost."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from training.errors import InputError, MissingInput
@@ -24,6 +25,25 @@ def cost_of(run: RunDirectory) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     return _read(run, run.cost, "methods")
+
+
+def is_arm(method: Mapping[str, Any]) -> bool:
+    """Whether a row of ``cost.json`` is an arm of the run, and not what was computed to stand beside them."""
+    return method["training_seconds"]["how"] == "measured"
+
+
+def times_of(run: RunDirectory) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Seconds by stage, over all starts where the run has a ``cost.json``, and the rows of that, or none.
+
+    Raises:
+        MissingInput: the run has not ended.
+        InputError: a file is damaged.
+    """
+    try:
+        table = cost_of(run)
+    except MissingInput:
+        return summary_of(run)["stage_seconds"], []
+    return {stage: seconds["value"] for stage, seconds in table["stage_seconds"].items()}, table["methods"]
 
 
 def evaluations_of(run: RunDirectory) -> dict[str, Any]:

@@ -7,16 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.label_placement import place_labels
 from figures.names import shortened
 from figures.partition.flip_rings import draw_rings, ring_diameters, rings_legend
 from figures.partition.partitioned_tasks import PartitionedTasks
 from figures.partition.task_kinds import task_kinds
+from figures.point_names import place_names, write_names
 from figures.style import (
     FULL_WIDTH,
     GROUP_COLOURS,
     GROUP_MARKERS,
-    LINE,
     MUTED,
     PAPER,
     POINTS_PER_INCH,
@@ -25,7 +24,6 @@ from figures.style import (
     axes_at,
     headed_figure,
     styled,
-    text_width,
 )
 from training.errors import MissingInput
 from training.run_directory import RunDirectory
@@ -160,18 +158,14 @@ def _draw_tasks(
         draw_rings(axes, coordinates, flips, its, diameter, colour)
     size = TEXT_SIZE - 1 if few else SMALLEST_SIZE
     names = [shortened(name, LONGEST_NAME if few else LONGEST_NAME_AMONG_MANY) for name in tasks]
-    labels = place_labels(
+    places = place_names(
+        names,
+        size,
         (coordinates - lower) / scale,
         np.maximum(diameter, ring_diameters(flips, diameter) * (flips > 0)) / 2,
-        np.array([(text_width(name, size) * POINTS_PER_INCH + 1, 1.2 * size) for name in names]),
         (SIDE * POINTS_PER_INCH, SIDE * POINTS_PER_INCH),
     )
-    for name, label in zip(names, labels, strict=True):
-        if label is not None:
-            if label.leader is not None:
-                axes.plot(*(lower + scale * np.array(label.leader)).T, color=LINE, linewidth=0.5, zorder=0.8)
-            x, y = lower + scale * np.array(label.centre)
-            axes.text(x, y, name, size=size, ha="center", va="center", bbox=NAME_BOX)
+    write_names(axes, names, size, places, lower, scale, NAME_BOX)
 
 
 def _add_legends(axes: Axes, diameter: float, with_rings: bool) -> None:

@@ -5,16 +5,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.label_placement import Placement, place_labels
 from figures.names import shortened
 from figures.partition.flip_rings import draw_rings, ring_diameters, rings_legend
 from figures.partition.partitioned_tasks import PartitionedTasks
+from figures.point_names import place_names, write_names
 from figures.style import (
     FAINT,
     FULL_WIDTH,
     GROUP_COLOURS,
     GROUP_MARKERS,
-    LINE,
     MUTED,
     PAPER,
     POINTS_PER_INCH,
@@ -23,7 +22,6 @@ from figures.style import (
     axes_at,
     headed_figure,
     styled,
-    text_width,
 )
 from training.errors import InputError
 from training.run_directory import RunDirectory
@@ -65,10 +63,11 @@ def draw(run: RunDirectory, partition: str) -> Figure:
 
     lower, scale = _window(coordinates)
     rings = ring_diameters(flips, diameter)
-    places = place_labels(
+    places = place_names(
+        names,
+        size,
         (coordinates - lower) / scale,
         np.maximum(diameter, rings) / 2,
-        np.array([(text_width(name, size) * POINTS_PER_INCH + 1, 1.2 * size) for name in names]),
         (MAP_WIDTH * POINTS_PER_INCH, MAP_HEIGHT * POINTS_PER_INCH),
     )
     sentence = (
@@ -101,9 +100,7 @@ def draw(run: RunDirectory, partition: str) -> Figure:
         )
         draw_rings(plane, coordinates, flips, group, diameter, colour)
     _draw_cut(plane, [coordinates[list(group), 0] for group in grouped.groups])
-    for name, place in zip(names, places, strict=True):
-        if place is not None:
-            _write_name(plane, name, size, place, lower, scale)
+    write_names(plane, names, size, places, lower, scale, NAME_BOX)
     _add_legends(plane, diameter)
     return figure
 
@@ -123,16 +120,6 @@ def _draw_cut(plane: Axes, groups: list[NDArray[np.float64]]) -> None:
     if left.max() < right.min():
         cut = (left.max() + right.min()) / 2
         plane.axvline(cut, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.5, label="cut")
-
-
-def _write_name(
-    plane: Axes, name: str, size: float, place: Placement, lower: NDArray[np.float64], scale: float
-) -> None:
-    if place.leader is not None:
-        ends = lower + scale * np.array(place.leader)
-        plane.plot(*ends.T, color=LINE, linewidth=0.5, zorder=0.8)
-    x, y = lower + scale * np.array(place.centre)
-    plane.text(x, y, name, size=size, ha="center", va="center", bbox=NAME_BOX)
 
 
 def _add_legends(plane: Axes, diameter: float) -> None:

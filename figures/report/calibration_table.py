@@ -1,7 +1,7 @@
 """Direction of the mean gradient by number of calibration examples (Table 11)."""
 
+from figures.cells import interval_cell
 from figures.origin import PAPER_VISION
-from figures.report.number_cells import interval_cell
 from figures.report.report_origin import report_origin
 from figures.table import MISSING, Block, Table
 from training.run_directory import ReportDirectory, read_json

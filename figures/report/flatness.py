@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.report.model_rows import COLOURS, MARKERS
+from figures.model_rows import COLOURS, MARKERS
 from figures.style import FULL_WIDTH, LINE, MUTED, axes_at, headed_figure, styled
 from training.run_directory import ReportDirectory, read_json
 

@@ -9,7 +9,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.label_placement import place_labels
+from figures.point_names import place_names, write_names
 from figures.report.loss_surface import BRANCH, MARKERS, TITLES, axis_name, colours, contour_levels, level_digits
 from figures.style import (
     FULL_WIDTH,
@@ -22,7 +22,6 @@ from figures.style import (
     axes_at,
     headed_figure,
     styled,
-    text_width,
 )
 from training.run_directory import ReportDirectory, read_json
 
@@ -98,15 +97,12 @@ def _draw_checkpoints(axes: Axes, surface: dict[str, Any], side: float) -> None:
     styles = [MARKERS.get(name, BRANCH) for name in names]
     for (x, y), (marker, colour, size) in zip(places, styles, strict=True):
         axes.plot(x, y, marker, color=colour, markersize=size, markeredgecolor="#ffffff", markeredgewidth=0.5)
-    labels = place_labels(
+    labels = place_names(
+        names,
+        TEXT_SIZE,
         (places - low) / scale,
         np.array([size / 2 for *_, size in styles]),
-        np.array([(text_width(name, TEXT_SIZE) * POINTS_PER_INCH + 2, 1.3 * TEXT_SIZE) for name in names]),
         (side * POINTS_PER_INCH, side * POINTS_PER_INCH),
+        (2.0, 1.3),
     )
-    for name, label in zip(names, labels, strict=True):
-        if label is not None:
-            if label.leader is not None:
-                axes.plot(*(low + scale * np.array(label.leader)).T, color=MUTED_ON_COLOUR, linewidth=0.5)
-            x, y = low + scale * np.array(label.centre)
-            axes.text(x, y, name, color=INK_ON_COLOUR, ha="center", va="center", bbox=LABEL_BOX)
+    write_names(axes, names, TEXT_SIZE, labels, low, scale, LABEL_BOX, INK_ON_COLOUR, MUTED_ON_COLOUR, 2.0)

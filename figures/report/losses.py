@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.report.model_rows import COLOURS, stripe
+from figures.model_rows import COLOURS, stripe
 from figures.style import (
     FULL_WIDTH,
     LINE,

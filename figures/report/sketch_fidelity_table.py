@@ -1,7 +1,7 @@
 """How cosines from compressed gradients agree with those of whole ones (Table 16)."""
 
+from figures.cells import number_cell
 from figures.origin import PAPER_VISION
-from figures.report.number_cells import number_cell
 from figures.report.report_origin import report_origin
 from figures.report.sketch_fidelity import fidelity_of
 from figures.table import Block, Table

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.model_rows import COLOURS, MARKERS, stripe
 from figures.names import shortened
-from figures.report.model_rows import COLOURS, MARKERS, stripe
 from figures.style import (
     FULL_WIDTH,
     INK,

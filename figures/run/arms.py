@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.arm_families import COLOURS, Family, family_of
+from figures.cells import interval_cell
 from figures.names import shortened
 from figures.recorded import summary_of
 from figures.run.arm_rows import LONGEST_NAME, NAME_SIZE, ArmRows, hold, limit, mark, whisker
@@ -40,7 +41,7 @@ def draw(run: RunDirectory) -> Figure:
         _sentence(summary, best),
     )
     rows.write_names(figure, BOTTOM)
-    values = {arm: _written(row["loss"]) for arm, row in arms.items()}
+    values = {arm: interval_cell(row["loss"], 3) for arm, row in arms.items()}
     written = max(text_width(text, NAME_SIZE) for text in values.values()) + 0.1
     panels = _side_panels(arms)
     wide = FULL_WIDTH - rows.left - written - RIGHT - GAP * len(panels)
@@ -79,10 +80,6 @@ def _best_control(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
         arm for arm, row in arms.items() if family_of(arm) in (Family.JOINT, Family.CONTROLS) and row["tokens"] <= most
     ]
     return min(controls, key=lambda arm: arms[arm]["loss"]["value"], default=None)
-
-
-def _written(loss: Mapping[str, float]) -> str:
-    return f"{loss['value']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
 
 
 def _side_panels(arms: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, float]]:

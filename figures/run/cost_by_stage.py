@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from figures.recorded import cost_of, summary_of
+from figures.cells import duration
+from figures.recorded import is_arm, times_of
 from figures.run.arm_rows import NAME_SIZE, ROW, ArmRows
-from figures.run.cells import duration
 from figures.style import (
     FULL_WIDTH,
     GROUP_COLOURS,
@@ -22,7 +22,6 @@ from figures.style import (
     styled,
     text_width,
 )
-from training.errors import MissingInput
 from training.run_directory import RunDirectory
 
 HATCH = "////"
@@ -43,7 +42,8 @@ def draw(run: RunDirectory) -> Figure:
     Raises:
         MissingInput: the run has not ended.
     """
-    stages, methods = _recorded(run)
+    stages, told = times_of(run)
+    methods = {method_label(method): method for method in told}
     rows = _rows(methods)
     sentence = "Solid: measured in this run."
     if methods:
@@ -70,29 +70,15 @@ def draw(run: RunDirectory) -> Figure:
     return figure
 
 
-def _recorded(run: RunDirectory) -> tuple[dict[str, float], dict[str, Mapping[str, Any]]]:
-    """Seconds by stage, and the methods by label; no methods where the run has no ``cost.json``."""
-    try:
-        table = cost_of(run)
-    except MissingInput:
-        return summary_of(run)["stage_seconds"], {}
-    stages = {stage: seconds["value"] for stage, seconds in table["stage_seconds"].items()}
-    return stages, {method_label(method): method for method in table["methods"]}
-
-
 def method_label(method: Mapping[str, Any]) -> str:
     """Name of a row of ``cost.json``: methods beside the arms stand there once for each number of machines."""
-    if _is_arm(method):
+    if is_arm(method):
         return method["method"]
     return f"{method['method']}, {method['machines']} machines" if method["machines"] > 1 else method["method"]
 
 
-def _is_arm(method: Mapping[str, Any]) -> bool:
-    return method["training_seconds"]["how"] == "measured"
-
-
 def _rows(methods: Mapping[str, Mapping[str, Any]]) -> ArmRows:
-    arms = [label for label, method in methods.items() if _is_arm(method)]
+    arms = [label for label, method in methods.items() if is_arm(method)]
     return ArmRows.of(arms, [label for label in methods if label not in arms], BESIDE)
 
 

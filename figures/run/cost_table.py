@@ -5,7 +5,7 @@ from typing import Any
 
 from figures.arm_families import by_family
 from figures.origin import origin
-from figures.recorded import cost_of
+from figures.recorded import cost_of, is_arm
 from figures.table import MISSING, Block, Table
 from training.errors import MissingInput
 from training.run_directory import RunDirectory
@@ -38,7 +38,7 @@ def tabulate(run: RunDirectory) -> Table:
     table = cost_of(run)
     if not table["methods"]:
         raise MissingInput(f"{run.root} trains nothing whose cost could be told; add an arm such as joint, and run it")
-    arms = {row["method"]: row for row in table["methods"] if row["training_seconds"]["how"] == "measured"}
+    arms = {row["method"]: row for row in table["methods"] if is_arm(row)}
     ordered = [arms[arm] for family in by_family(arms).values() for arm in family]
     beside = [row for row in table["methods"] if row["method"] not in arms]
     where = f"{origin(run)}; {table['hardware']}"

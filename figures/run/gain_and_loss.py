@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.arm_families import Family, family_of
-from figures.label_placement import place_labels
 from figures.names import shortened
+from figures.point_names import place_names, write_names
 from figures.recorded import arms_of
 from figures.style import (
     FULL_WIDTH,
@@ -23,7 +23,6 @@ from figures.style import (
     axes_at,
     headed_figure,
     styled,
-    text_width,
 )
 from training.errors import MissingInput
 from training.run_directory import RunDirectory
@@ -67,11 +66,12 @@ def draw(run: RunDirectory) -> Figure:
     lower, upper = _window(points, ends)
     size = TEXT_SIZE if len(rows) <= FEW_ARMS else SMALLEST_SIZE
     names = [shortened(arm, LONGEST_NAME) for arm in rows]
-    area = np.array([WIDTH, HEIGHT]) * POINTS_PER_INCH
-    places = place_labels(
-        (points - lower) / (upper - lower) * area,
+    scale = (upper - lower) / (np.array([WIDTH, HEIGHT]) * POINTS_PER_INCH)
+    places = place_names(
+        names,
+        size,
+        (points - lower) / scale,
         np.full(len(rows), 3.5),
-        np.array([(text_width(name, size) * POINTS_PER_INCH + 1, 1.2 * size) for name in names]),
         (WIDTH * POINTS_PER_INCH, HEIGHT * POINTS_PER_INCH),
     )
     nameless = places.count(None)
@@ -81,15 +81,7 @@ def draw(run: RunDirectory) -> Figure:
     axes = axes_at(figure, LEFT, BOTTOM, WIDTH, HEIGHT)
     axes.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]))
     _draw_points(axes, rows)
-    for name, place in zip(names, places, strict=True):
-        if place is None:
-            continue
-        if place.leader is not None:
-            axes.plot(
-                *(lower + np.array(place.leader) / area * (upper - lower)).T, color=LINE, linewidth=0.5, zorder=0.8
-            )
-        x, y = lower + np.array(place.centre) / area * (upper - lower)
-        axes.text(x, y, name, size=size, ha="center", va="center")
+    write_names(axes, names, size, places, lower, scale)
     axes.axvline(0, color=LINE, linewidth=0.7, zorder=0)
     axes.set_xlabel("gain, nats per answer token")
     axes.set_ylabel("loss of the merged model, nats per answer token")

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from figures.cells import number_cell
 from figures.origin import PAPER_VISION, origin
-from figures.report.number_cells import number_cell
 from figures.table import MISSING, Block, Table
 from training.errors import InputError, MissingInput
 from training.run_directory import RunDirectory, read_json

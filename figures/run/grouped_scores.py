@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from figures.cells import interval_cell, percent_cell
 from figures.origin import origin
 from figures.recorded import arms_of
-from figures.report.number_cells import interval_cell
-from figures.run.cells import percent_cell
 from figures.table import MISSING, Block
 from training.run_directory import RunDirectory
 

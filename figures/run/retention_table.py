@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from figures.cells import difference_cell, interval_cell, percent_cell
 from figures.origin import origin
 from figures.recorded import summary_of
-from figures.report.number_cells import interval_cell
-from figures.run.cells import difference_cell, percent_cell
 from figures.table import MISSING, Block, Table
 from training.errors import MissingInput
 from training.run_directory import RunDirectory

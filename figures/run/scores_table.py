@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.arm_families import Family, by_family
+from figures.cells import interval_cell, number_cell, percent_cell
 from figures.names import shortened
 from figures.origin import PAPER_VISION, origin
 from figures.recorded import arms_of, evaluations_of
-from figures.report.number_cells import interval_cell, number_cell
-from figures.run.cells import percent_cell
 from figures.table import MISSING, Block, Table
 from training.run_directory import RunDirectory
 

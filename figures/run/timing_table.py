@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from figures.arm_families import Family, family_of
+from figures.cells import duration
 from figures.origin import PAPER_VISION, origin
-from figures.recorded import cost_of, summary_of
-from figures.run.cells import duration
+from figures.recorded import times_of
 from figures.table import Block, Table
-from training.errors import MissingInput
 from training.run_directory import RunDirectory, read_json
 
 PAPER = [
@@ -37,13 +36,7 @@ def tabulate(run: RunDirectory) -> Table:
     Raises:
         MissingInput: the run has not ended.
     """
-    try:
-        table = cost_of(run)
-    except MissingInput:
-        stages, methods = summary_of(run)["stage_seconds"], []
-    else:
-        stages = {stage: seconds["value"] for stage, seconds in table["stage_seconds"].items()}
-        methods = table["methods"]
+    stages, methods = times_of(run)
     rows = [[STAGES.get(stage, stage), duration(seconds)] for stage, seconds in stages.items()]
     rows += [
         [f"{method['method']}, to its model", _time(method["seconds_to_model"])]

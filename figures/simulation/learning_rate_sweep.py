@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.report.model_rows import COLOURS, stripe
+from figures.model_rows import COLOURS, stripe
 from figures.simulation.findings import found, intervals, predicted
 from figures.simulation.intervals import mean_intervals
 from figures.simulation.panels import Row, panels

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.report.model_rows import COLOURS
+from figures.model_rows import COLOURS
 from figures.simulation.findings import found, intervals, predicted
 from figures.simulation.intervals import mean_intervals
 from figures.simulation.panels import Row, panels

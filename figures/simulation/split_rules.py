@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.report.model_rows import stripe
+from figures.model_rows import stripe
 from figures.simulation.findings import found, intervals, predicted
 from figures.simulation.panels import Row, panels
 from figures.simulation.series import Series

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from figures.cells import interval_cell, number_cell
 from figures.origin import PAPER_VISION
-from figures.report.number_cells import interval_cell, number_cell
 from figures.study.settings import common_origin
 from figures.study.trained_epochs import Trained, trained_by_epoch
 from figures.table import MISSING, Block, Table

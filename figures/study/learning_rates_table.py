@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from figures.report.number_cells import interval_cell
+from figures.cells import interval_cell
 from figures.study.rates import Sweep, sweeps
 from figures.study.settings import common_origin
 from figures.table import MISSING, Block, Table

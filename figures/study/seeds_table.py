@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from figures.arm_families import by_family
+from figures.cells import number_cell
 from figures.origin import PAPER_VISION
 from figures.recorded import arms_of
-from figures.report.number_cells import number_cell
 from figures.study.settings import alike_but_for, common_origin, setting
 from figures.table import MISSING, Block, Table
 from training.errors import InputError, MissingInput
